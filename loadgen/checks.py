@@ -113,7 +113,8 @@ def is_host(text: str) -> bool:
         text.encode("idna")
     except UnicodeError:
         return False
-    return bool(text) and text.isprintable() and not set(text) & set(" /\\?#@,;'\"{}<>|^`")
+    port = text.count(":") == 1  # an IPv6 address has more
+    return bool(text) and text.isprintable() and not port and not set(text) & set(" /\\?#@,;'\"{}<>|^`")
 
 
 def instance(value: DataclassInstance, *names: str, of: tuple[type, ...], each: bool = False) -> None:

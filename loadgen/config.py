@@ -167,6 +167,9 @@ class Deploy(CataloguedModel):
             raise FieldError("Deploy.publish_address", self.publish_address, problem, remedy)
         if not known(self.runtime):
             raise FieldError("Deploy.runtime", self.runtime, "is no runtime", f"choose {', '.join(RUNTIMES)}")
+        if self.ports.redis is not None and self.runtime != "docker":
+            problem, remedy = "needs {Deploy.runtime} docker", "add that, or leave it out"
+            raise FieldError("Ports.redis", self.ports.redis, problem, remedy)
         if self.image and self.runtime != "docker":
             raise FieldError("Deploy.image", self.image, "needs {Deploy.runtime} docker", "add that, or leave it out")
         if self.on_cluster:
@@ -617,5 +620,5 @@ def _check_ports(ports: Ports, ours: bool) -> None:
             raise FieldError(f"Ports.{name}", port, "is no port", f"use {'0, or ' if ours else ''}1 to {MAX_PORT}")
     for first, second in combinations(named, 2):
         if ours and named[first] and named[first] == named[second]:
-            problem = f"and {{Ports.{second}}} are both {{value}}"
+            problem = f"and {{Ports.{second}}}: both {{value}}"
             raise FieldError(f"Ports.{first}", named[first], problem, "choose different ones")

@@ -49,11 +49,11 @@ def read_bytes(path: Path, most_bytes: int = MAX_BYTES) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise UnreadableError(error.strerror or str(error)) from None
+        raise UnreadableError(f"{error.strerror or error}; name another file") from None
     except ValueError:
-        raise UnreadableError("a name has no null character") from None
+        raise UnreadableError("a name has no null character; name another file") from None
     if len(content) > most_bytes:
-        raise UnreadableError(f"it has more than {most_bytes >> 20} MiB")
+        raise UnreadableError(f"it has more than {most_bytes >> 20} MiB; name a smaller file")
     return content
 
 
@@ -63,7 +63,7 @@ def _parts(descriptor: int, most_bytes: int) -> Iterator[bytes]:
     ready.register(descriptor, select.POLLIN)
     while most_bytes:
         if not ready.poll(1000 * PATIENCE_S):
-            raise UnreadableError(f"nothing came for {PATIENCE_S:g} s")
+            raise UnreadableError(f"nothing came for {PATIENCE_S:g} s; name another file, or write to it")
         part = os.read(descriptor, min(most_bytes, _PART_BYTES))
         if not part:
             return

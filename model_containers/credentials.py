@@ -110,7 +110,7 @@ def read(path: Path) -> Credentials:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read(_MAX_BYTES) if stat.S_ISREG(mode) else None
     except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from None
+        raise ValueError(f"cannot be read: {error.strerror}; name another file") from None
     if content is None:
         raise ValueError(f"no file; save them in one, or give what it holds as {VARIABLE}")
     if stat.S_IMODE(mode) & 0o077:

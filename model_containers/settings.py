@@ -73,7 +73,7 @@ def read(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
         try:
             return parse(text)
         except (ValueError, WireError) as error:
-            raise SettingsError(f"{source}={text}: {error}") from None
+            raise SettingsError(f"{source} {text}: {error}") from None
 
     weights_file = value(None, "CLIPPER_MODEL_PATH", str, "")
     return Settings(

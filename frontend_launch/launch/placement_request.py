@@ -47,6 +47,9 @@ CONTAINERS = (
 )
 """A container each, on the cores of the original; the busiest comes last, see `placement`."""
 
+_RUNTIMES = {"process": FRONTENDS, "docker": CONTAINERS}
+"""What each runtime starts, for remedies."""
+
 
 def with_frontends(infrastructure: tuple[Service, ...], frontends: int) -> tuple[Service, ...]:
     """The services with this number of query frontends, of which each uses two cores: its loop's and its sockets'.
@@ -125,7 +128,11 @@ def check(topology: Topology, request: PlacementRequest) -> tuple[str, ...]:
     if strangers:
         role, started = strangers[0], ", ".join(service.role for service in request.infrastructure)
         only = f", only {started}" if started else ""
-        raise RequestError(f"--{role}-cpus: this runtime has no process {role!r}{only}; leave the option out")
+        other = {service.role: runtime for runtime, services in _RUNTIMES.items() for service in services}.get(role)
+        remedy = f"use --{request.infrastructure[-1].role}-cpus" if started else "leave it out"
+        remedy += f", or --runtime {other}" if started and other else ""
+        option = f"--{role}-cpus {core_ranges(request.infrastructure_cpus[role])}"
+        raise RequestError(f"{option}: this runtime has no process {role!r}{only}; {remedy}")
     services = {f"--{role}-cpus": cores for role, cores in request.infrastructure_cpus.items()}
     named = {"--cpus": request.cpus, request.client_named_by: request.client_cpus, **services}
     note = f" ({topology.note})" if topology.note else ""

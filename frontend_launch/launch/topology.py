@@ -152,20 +152,21 @@ def describe(text: str) -> Topology:
         name, equals, value = part.rpartition("=")
         if equals:
             if name not in ("cpus", "gpus", "smt", "numa") or name in fields:
-                raise RequestError(f"topology {text!r}: {name!r} is unknown or said twice; {_SYNTAX}")
+                raise RequestError(f"--topology {text!r}: {name!r} is unknown or said twice; {_SYNTAX}")
             members = fields[name] = []
         if members is None:
-            raise RequestError(f"topology {text!r}: does not begin with a name; {_SYNTAX}")
+            raise RequestError(f"--topology {text!r}: does not begin with a name; {_SYNTAX}")
         members.append(value)
     cores = _described_numbers(text, fields.get("cpus", []))
     if not cores:
-        raise RequestError(f"topology {text!r}: has no cores; {_SYNTAX}")
+        raise RequestError(f"--topology {text!r}: has no cores; {_SYNTAX}")
     names = fields.get("gpus", [])
     gpus = () if names == ["none"] else _described_numbers(text, names)
     threads, nodes = (_described_count(text, name, fields) for name in ("smt", "numa"))
     if len(cores) % (threads * nodes):
         raise RequestError(
-            f"topology {text!r}: {len(cores)} cores do not come in {nodes} equal nodes of cores with {threads} threads"
+            f"--topology {text!r}: {len(cores)} cores do not come in {nodes} equal nodes of cores with {threads} "
+            "threads"
         )
     physical = [cores[first :: len(cores) // threads] for first in range(len(cores) // threads)]
     on_node = len(physical) // nodes
@@ -192,7 +193,7 @@ def _described_count(text: str, name: str, fields: Mapping[str, list[str]]) -> i
         case [count] if re.fullmatch("[1-9][0-9]{0,3}", count):
             return int(count)
         case counts:
-            raise RequestError(f"topology {text!r}: {name}={','.join(counts)} is no number from 1 on; {_SYNTAX}")
+            raise RequestError(f"--topology {text!r}: {name}={','.join(counts)} is no number from 1 on; {_SYNTAX}")
 
 
 def _described_numbers(text: str, members: list[str]) -> tuple[int, ...]:
@@ -200,9 +201,9 @@ def _described_numbers(text: str, members: list[str]) -> tuple[int, ...]:
     try:
         numbers = tuple(sorted(set(expand_ranges(items)))) if items else ()
     except ValueError as error:
-        raise RequestError(f"topology {text!r}: {error}") from None
+        raise RequestError(f"--topology {text!r}: {error}") from None
     if len(numbers) > MAX_DESCRIBED:
-        raise RequestError(f"topology {text!r}: {len(numbers)} are too many; describe at most {MAX_DESCRIBED}")
+        raise RequestError(f"--topology {text!r}: {len(numbers)} are too many; describe at most {MAX_DESCRIBED}")
     return numbers
 
 

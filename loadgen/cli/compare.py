@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from frontend_launch.quantities import plural
-from loadgen.cli import console, exit_codes, groups, option_sources, outputs, parameters, rate, saturate
+from loadgen.cli import console, exit_codes, groups, option_sources, outputs, parameters, rate, saturate, usage
 from loadgen.cli.outputs import Outputs, by_ending, of
 from loadgen.cli.verbs import command
 from loadgen.config import ExperimentConfig
@@ -83,19 +83,19 @@ def compare(
         if not runs:
             for name in _MEASURING:
                 if groups.was_given(context, name):
-                    flag = "--" + name.replace("_", "-")
-                    raise ConfigError(f"{flag} needs --run: name the configurations to measure, or leave it out")
+                    given = groups.as_given(context, name)
+                    raise ConfigError(f"{given}: needs --run; name the configurations to measure, or leave it out")
             named = (*of("--markdown", markdown, "md"), *of("--json", json, "json"), *by_ending(output or ()))
             _describe(paths or [], Outputs(named, quiet))
             return
         if paths:
-            raise ConfigError(f"{paths[0]} is measured already, and --run measures: give one or the other")
+            raise ConfigError(f"{paths[0]}: measured already, and --run measures; leave one of them out")
         sides_wanted = 1 if baseline is not None else 2
         if len(runs) != sides_wanted:
-            needed = "--run once" if baseline is not None else "--run twice, for A and for B; or once, with --baseline"
-            raise ConfigError(f"--run is given {plural(len(runs), 'time')}: give {needed}")
+            needed = "once" if baseline is not None else "twice, for A and for B, or once with --baseline"
+            raise ConfigError(f"--run {runs[-1]}: given {plural(len(runs), 'time')}; give it {needed}")
         if allow_unpaired and baseline is None:
-            raise ConfigError("--allow-unpaired needs --baseline: leave it out")
+            raise ConfigError("--allow-unpaired: needs --baseline; leave it out")
         named = (*of("--junit", junit, "xml"), *of("--markdown", markdown, "md"), *of("--json", json, "json"))
         wanted = Outputs((*named, *by_ending(output or ())), quiet)
         sides = [_configuration(path) for path in runs]
@@ -125,13 +125,13 @@ def compare(
 def _refuse_verdicts(wanted: Outputs) -> None:
     for file in wanted.files:
         if file.format == "xml":
-            raise ConfigError(f"{file.option} {file.path}: a description has no verdicts: leave it out")
+            raise ConfigError(f"{file.option} {file.path}: a description has no verdicts; leave it out")
 
 
 def _count(text: str) -> int:
     numbers = parse_int_list(text)
     if len(numbers) != 1:
-        raise ConfigError(f"{text} are several: give one number, or auto")
+        raise ConfigError(f"{text!r}: several numbers; give one, or auto")
     return numbers[0]
 
 
@@ -141,7 +141,7 @@ def _configuration(path: Path) -> ExperimentConfig:
     table = option_sources.read("--run", path)
     for key in table:
         if key.replace("_", "-") in _OWN:
-            raise ConfigError(f"{source} has the key {key!r}, which means nothing for one side: leave it out")
+            raise ConfigError(f"{source}: the key {key!r} means nothing for one side; leave it out")
     name = "rate" if table.keys() & {"rate", "arrivals"} else "saturate"
     verb = command(name, _VERBS[name], TyperCommand)  # neither --config nor the environment is of one side
     defaults = option_sources.defaults(source, table, verb)
@@ -150,7 +150,7 @@ def _configuration(path: Path) -> ExperimentConfig:
             with verb.make_context(name, [], default_map=defaults) as context:
                 config = verb.invoke(context)
         except typer.TyperException as error:
-            raise ConfigError(f"{source}: {error.format_message().rstrip('.')}") from None
+            raise ConfigError(f"{source}: {usage.refusal(error, [name])}") from None
     assert isinstance(config, ExperimentConfig)
     return config
 
@@ -162,21 +162,24 @@ def _baseline(path: Path) -> tuple[Results, ...]:
     if collection.unreadable:
         raise ConfigError("; ".join(collection.unreadable))
     if len({(run.configuration, run.load) for run in runs}) > 1:
-        raise ConfigError(f"--baseline {path} holds runs of several configurations: name a file of one")
+        raise ConfigError(f"--baseline {path}: holds runs of several configurations; name a file of one")
     if len(transports := {run.transport for run in runs if run.transport is not None}) > 1:
         found = "; ".join(sorted(transports))
-        raise ConfigError(f"--baseline {path} holds runs of several transports ({found}): name a file of one")
+        raise ConfigError(f"--baseline {path}: holds runs of several transports ({found}); name a file of one")
     valid = [run for run in runs if run.invalid is None and run.results.error is None]
     if not valid:
-        raise ConfigError(f"--baseline {path} holds no valid run that ended as asked: name another")
+        raise ConfigError(f"--baseline {path}: holds no valid run that ended as asked; name another")
     return tuple(replace(run.results, path=run.path) for run in valid)
 
 
 def _describe(paths: list[Path], wanted: Outputs) -> None:
     if len(paths) != 2:
-        raise ConfigError(
-            f"{plural(len(paths), 'results file')} given: name two, A.json B.json; or measure, with --run twice"
+        given = (
+            f"{' '.join(map(str, paths))}: {plural(len(paths), 'results file')}"
+            if paths
+            else "[A.json B.json]: missing"
         )
+        raise ConfigError(f"{given}; name two, or measure with --run twice")
     _refuse_verdicts(wanted)
     a, b = (_run(path) for path in paths)
     found = comparison.described(a, b)
@@ -186,7 +189,7 @@ def _describe(paths: list[Path], wanted: Outputs) -> None:
 
 def _run(path: Path) -> Run:
     if path.is_dir():
-        raise ConfigError(f"{path} is a directory: name a results file")
+        raise ConfigError(f"{path}: a directory; name a results file")
     return run_of(read(path), path)
 
 
@@ -230,6 +233,6 @@ def _show_baseline(compared: Compared, wanted: Outputs) -> str:
         sides = (run_of(results, results.saved_at) for results in (a, b))
         found = comparison.described(*sides, baseline=compared.plan.config.baseline)
         wanted.say(f"{found.text}\n{found.summary}")
-        console.fail("a baseline of another time decides nothing: measure both sides with --run, or --allow-unpaired")
+        console.fail("a baseline of another time decides nothing; measure both sides with --run, or --allow-unpaired")
         return found.markdown
     return ""

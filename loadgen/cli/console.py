@@ -115,7 +115,7 @@ def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted") -> tuple
         if (limit := open_files.raise_limit()) < open_files.MARGIN:
             work.close()
             problem = f"{limit} open files are too few"
-            raise ClientLimitError(f"{problem}: raise the limit, such as to 1024 (ulimit -n 1024)")
+            raise ClientLimitError(f"{problem}; raise the limit, such as to 1024 (ulimit -n 1024)")
         try:
             return uvloop.run(with_signals()), received[0] if received else None
         except asyncio.CancelledError:
@@ -152,6 +152,8 @@ def one_line_errors(
 
 
 STANDARD_OUTPUT = "-"
+ANOTHER_FILE = "name another file"
+"""The remedy where one cannot be written."""
 
 
 def writable(option: str, path: Path | str | None) -> None:
@@ -179,7 +181,7 @@ def writable(option: str, path: Path | str | None) -> None:
             return
     except ValueError:  # a null character
         return  # writing says so
-    raise ConfigError(f"{option} {path} cannot be written: {os.strerror(number)}")
+    raise ConfigError(f"{option} {path}: cannot be written: {os.strerror(number)}; {ANOTHER_FILE}")
 
 
 def write(option: str, path: Path | str | None, text: str) -> None:
@@ -202,7 +204,7 @@ def write(option: str, path: Path | str | None, text: str) -> None:
         Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
     except (OSError, ValueError) as error:  # a null character is no OSError
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{option} {path} cannot be written: {reason}") from None
+        raise ConfigError(f"{option} {path}: cannot be written: {reason}; {ANOTHER_FILE}") from None
 
 
 _OPTIONS = {
@@ -245,7 +247,10 @@ def _option(field: str) -> str:
 
 def worded(error: Exception) -> str:
     """What an error says, with the names of options."""
-    return error.worded(_option) if isinstance(error, Worded) else str(error)
+    text = error.worded(_option) if isinstance(error, Worded) else str(error)
+    if isinstance(error, FieldError) and error.value is True:  # of a switch, which has no value
+        return text.replace(f"{_option(error.field)} True:", f"{_option(error.field)}:", 1)
+    return text
 
 
 _about: ContextVar[str] = ContextVar("about", default="")
@@ -307,5 +312,7 @@ def parsed(option: str, parse: Callable[[str], T], text: str) -> T:
     """
     try:
         return parse(text)
+    except FieldError:  # it names another option
+        raise
     except ConfigError as error:
         raise ConfigError(f"{option} {worded(error)}") from None

@@ -109,7 +109,7 @@ def down(
 
     if run and all_:
         with console.one_line_errors():
-            raise ConfigError(f"--all with the run {run}: leave one of them out")
+            raise ConfigError(f"{run}: one run, and --all takes down all; leave one of them out")
     removed, _ = console.run(act())
     for what in removed:
         typer.echo(f"removed {what}")
@@ -169,7 +169,7 @@ def logs(
             chosen = _chosen(run, found)
             roles = {one.name: one.role for one in found if one.run == chosen and role in ("", one.role)}
             if not roles:
-                raise ConfigError(f"run {chosen} has no role {role!r}: choose one that `loadgen ps` shows")
+                raise ConfigError(f"--role {role}: no role of the run {chosen}; choose one that `loadgen ps` shows")
             with contextlib.suppress(asyncio.CancelledError):
                 await _print(runs.logs(docker, list(roles), follow=follow), roles)
 
@@ -199,11 +199,13 @@ def metrics(
     """Print the metrics of a query frontend as JSON."""
     if run and host:
         with console.one_line_errors():
-            raise ConfigError(f"--host {host} with the run {run}: leave one of them out")
+            raise ConfigError(f"--host {host}: a frontend beside the run {run}; leave one of them out")
     with console.one_line_errors():
-        if not host and (given := [name for name in ("host", "port") if groups.was_given(context, name)]):
+        if not host and (given := [name for name in ("host", "port", "file") if groups.was_given(context, name)]):
             blank = "host" in given
-            raise ConfigError("--host '': blank; name one" if blank else "--metrics-port needs --host: add it")
+            raise ConfigError(
+                "--host '': blank; name one" if blank else f"{groups.as_given(context, given[0])}: needs --host; add it"
+            )
         if host and not is_host(host):
             raise ConfigError(f"--host {host}: not a host; write its name or number")
         if not 0 < port <= MAX_PORT:
@@ -235,7 +237,7 @@ async def _metrics_address(run: str) -> tuple[str, Path | None]:
     for one in found:
         if one.run == chosen and Ports().metrics in one.ports:
             return f"http://{one.host}:{one.ports[Ports().metrics]}", _kept(one.directory)
-    raise ConfigError(f"run {chosen} has no query frontend that runs: see `loadgen ps`")
+    raise ConfigError(f"{chosen}: the run has no query frontend that runs; see `loadgen ps`")
 
 
 def _kept(directory: str) -> Path | None:
@@ -250,5 +252,5 @@ def _chosen(run: str, found: Sequence[ContainerInfo]) -> str:
     if run in known or (not run and len(known) == 1):
         return run or known[0]
     if not known:
-        raise ConfigError("there is no run: bring one up with `loadgen up --model NAME`")
-    raise ConfigError(f"{f'there is no run {run!r}' if run else 'which run is meant'}: {', '.join(known)}")
+        raise ConfigError(f"{run or '[RUN]'}: no such run; bring one up with `loadgen up --model NAME`")
+    raise ConfigError(f"{f'{run}: no such run' if run else '[RUN]: missing'}; name one of {', '.join(known)}")

@@ -21,7 +21,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import typer
 from typer.models import ParameterInfo
 
-from loadgen.cli import console
+from loadgen.cli import console, option_sources
 from loadgen.config import (
     Deploy,
     ExperimentConfig,
@@ -29,6 +29,7 @@ from loadgen.config import (
     Frontend,
     Load,
 )
+from loadgen.errors import one_line, without_secret_members, without_secrets
 
 T = TypeVar("T")
 
@@ -160,6 +161,21 @@ def configured(settings: Settings, load: Load) -> ExperimentConfig:
 
 def _fields(kind: type, settings: Settings) -> Settings:
     return {field.name: settings[field.name] for field in fields(kind) if field.name in settings}
+
+
+def as_given(context: typer.Context, name: str) -> str:
+    """An option as it was written: its flag, and its value unless that may be secret or says nothing.
+
+    Args:
+        context: of the verb.
+        name: of the parameter in Python, not the option's.
+    """
+    option = next(each for each in context.command.params if each.name == name)
+    flag, value = option_sources.flag(option), context.params[name]
+    if isinstance(value, (bool, list)):  # a list may be of headers
+        return flag
+    shown = without_secret_members(without_secrets(one_line(str(value))))
+    return f"{flag} {shown or repr('')}"
 
 
 def was_given(context: typer.Context, name: str) -> bool:

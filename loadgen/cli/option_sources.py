@@ -119,10 +119,12 @@ def read(option: str, path: Path) -> dict[str, Any]:
 
     try:
         return tomllib.loads(files.read_text(path, files.MAX_SETTING_BYTES))
-    except (files.UnreadableError, ValueError) as error:
-        raise ConfigError(f"{option} {path} cannot be read: {error}") from None
+    except files.UnreadableError as error:
+        raise ConfigError(f"{option} {path}: cannot be read: {error}") from None
+    except ValueError as error:
+        raise ConfigError(f"{option} {path}: not TOML: {error}; write lines such as duration = '30s'") from None
     except RecursionError:
-        raise ConfigError(f"{option} {path} cannot be read: it is nested too deep") from None
+        raise ConfigError(f"{option} {path}: nested too deep; write a value for each option") from None
 
 
 def defaults(source: str, table: Mapping[str, Any], command: Any) -> dict[str, Any]:
@@ -145,11 +147,12 @@ def _default(source: str, command: Any, key: str, value: Any) -> tuple[str, Any]
     name, known = key.replace("_", "-"), dict(_known(command))
     if (option := known.get(name)) is None:
         remedy = _taken(name) or _meant(name, known) or f"see `loadgen {command.name} --help`"
-        raise ConfigError(f"{source} has the key {key!r}, which is no option of {command.name}: {remedy}")
+        raise ConfigError(f"{source}: the key {key!r} is no option of {command.name}; {remedy}")
     usage.refuse_blank(option, value)
     values = value if isinstance(value, list) else [value]
     if any(isinstance(each, Mapping) for each in values):
-        raise ConfigError(f"{source} has a table for the key {key!r}: write its value, as of --{name}")
+        raise ConfigError(f"{source}: the key {key!r} has a table; write its value, as of --{name}")
+    usage.refuse_type(option, value, source.partition(" ")[2])
     if option.multiple:
         return option.name, values
     return option.name, ",".join(map(str, value)) if isinstance(value, list) else value

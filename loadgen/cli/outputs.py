@@ -65,11 +65,10 @@ class Outputs:
             console.writable(file.option, file.path)
         for path, times in Counter(_place(file.path) for file in self.files).items():
             if times > 1:
-                first, second, *_ = (file.option for file in self.files if _place(file.path) == path)
-                what = "both ask for standard output: write one of them to a file"
-                what = what if path == console.STANDARD_OUTPUT else f"both name {path}: give each a file of its own"
-                dash = " -" if path == console.STANDARD_OUTPUT else ""
-                raise ConfigError(f"{first}{dash} and {second}{dash} {what}")
+                first, second, *_ = (f"{file.option} {file.path}" for file in self.files if _place(file.path) == path)
+                dash = path == console.STANDARD_OUTPUT
+                what = "both standard output; write one of them" if dash else "the same file; write one of them"
+                raise ConfigError(f"{first} and {second}: {what} to {'a' if dash else 'another'} file")
 
     @property
     def to_standard_output(self) -> bool:

@@ -47,7 +47,7 @@ def arrivals_cv(text: str) -> float:
     """The coefficient of variation of arrivals whose rate is said elsewhere: of poisson, constant or gamma:cv=2."""
     kind = KINDS.get(kind_of(text))
     if kind is not None and kind.has_rates:
-        raise ConfigError(f"--arrivals {text}: its rate is varied already: use poisson, constant or gamma:cv=2")
+        raise ConfigError(f"--arrivals {text}: its rate is varied already; use poisson, constant or gamma:cv=2")
     schedule = console.parsed("--arrivals", lambda one: parse_arrivals(one, 1.0, 1.0, 0, 1.0), text)
     assert isinstance(schedule, Renewal)
     return schedule.cv
@@ -58,6 +58,9 @@ def arrivals_cv(text: str) -> float:
 
 A_MODEL = "name one that `loadgen models` lists"
 """The remedy where no model is named."""
+
+AN_APPLICATION = ", or an application with --app, and the shape of its inputs with --input-shape"
+"""What else does with ``--connect``."""
 
 
 @panel(help_format.MODEL)
@@ -99,7 +102,10 @@ def model(
     elsewhere = context.params.get("target") is not None
     anything = context.params.get("connect") is not None and context.params.get("app") is not None
     if model is None and not elsewhere and not anything:
-        raise ConfigError(f"--model: missing; {A_MODEL}")
+        connected = context.params.get("connect") is not None
+        raise ConfigError(f"--model: missing; {A_MODEL}{AN_APPLICATION if connected else ''}")
+    if model is not None and not model.strip():
+        raise ConfigError(f"--model {model!r}: blank; {A_MODEL}")
     if model is not None and "://" in model:
         remedy = f"use --target {without_secrets(model)}" if "target" in context.params else A_MODEL
         raise ConfigError(f"--model {without_secrets(model)}: a URL; {remedy}")
@@ -161,7 +167,7 @@ def _one_number(text: str) -> int:
     if re.fullmatch("-?[0-9]{1,18}", text):
         return int(text)
     if len(numbers := parse_int_list(text)) > 1:
-        raise ConfigError(f"{text} are several; use loadgen sweep, which measures each, or name one")
+        raise ConfigError(f"{text!r}: several numbers; name one, or use loadgen sweep, which measures each")
     return numbers[0]
 
 
@@ -445,7 +451,7 @@ def planning(
     if not topology:
         return {"dry_run": dry_run}
     if not dry_run:
-        text = f"--topology {topology[0]} describes another machine, on which nothing can run: add --dry-run"
+        text = f"--topology {topology[0]}: describes another machine, on which nothing can run; add --dry-run"
         raise ConfigError(text)
     machines = tuple(describe(text) for text in topology)
     return {"dry_run": dry_run, "topology": machines[0] if len(machines) == 1 else machines}

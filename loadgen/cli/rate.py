@@ -71,7 +71,11 @@ def described(
     with console.one_line_errors():
         duration_s = console.optional("--duration", parse_duration, duration)
         rate_rps = console.optional("--rate", parse_rate, rate)
-        schedule = parse_arrivals(arrivals, rate_rps, duration_s, settings["seed"], time_scale)
+        schedule = console.parsed(
+            "--arrivals",
+            lambda text: parse_arrivals(text, rate_rps, duration_s, settings["seed"], time_scale),
+            arrivals,
+        )
         warmup_s = console.parsed("--warmup", parse_duration_or_zero, warmup)
         load = OpenLoop(schedule, settings["max_in_flight"], warmup_s)
         return groups.configured(settings | {"runtime": runtime}, load)

@@ -85,5 +85,5 @@ def question(rate: str | None, slo: str | None) -> Asked | None:
         raise ConfigError(f"{given} {rate or slo}: {missing} is missing; name both")
     rate_rps = console.parsed("--rate", parse_rate, rate)
     if not 0 < rate_rps < math.inf:
-        raise ConfigError(f"--rate {rate} is not a rate: give requests a second, such as 100")
+        raise ConfigError(f"--rate {rate}: not {'finite' if rate_rps > 0 else 'positive'}; use a number above 0")
     return Asked(rate, rate_rps, slo, tuple(console.parsed("--slo", parse, slo)))

@@ -64,7 +64,8 @@ def described(
     """Load a deployment to saturation, and name its limit."""
     with console.one_line_errors():
         if requests is not None and groups.was_given(context, "duration"):
-            raise ConfigError("--requests stops by count and --duration by time: leave one of them out")
+            given = f"--requests {requests} and --duration {duration}"
+            raise ConfigError(f"{given}: one ends by count, the other by time; leave one of them out")
 
         load = Saturate(
             duration_s=console.parsed("--duration", parse_duration, duration) if requests is None else None,

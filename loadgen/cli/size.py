@@ -31,6 +31,9 @@ from loadgen.report.reading import collect
 from loadgen.report.size_text import carries_json, size_plan_text, size_text
 from loadgen.report.text import capacity_plan_text, capacity_text
 
+_OF_DEPLOYMENTS = ("batch_sizes", "core_cost", "gpu_cost", "resume")
+"""Parameters that mean nothing for a server that runs already; those of groups refuse themselves."""
+
 
 @groups.with_options(
     parameters.model,
@@ -48,6 +51,7 @@ from loadgen.report.text import capacity_plan_text, capacity_text
 )
 def size(
     settings: groups.Settings,
+    context: typer.Context,
     slo: Annotated[
         list[str],
         typer.Option(metavar="CONDITIONS", help="Objective: 'p99<1s,goodput(latency<100ms)>99%'; repeatable."),
@@ -103,8 +107,8 @@ def size(
     dry_run, wanted = settings.pop("dry_run"), settings["outputs"]
     with console.one_line_errors():
         if (rate is None) == (trace is None):
-            given = "are two rates: leave one out" if rate is not None else "are both missing: name one"
-            raise ConfigError(f"--rate and --trace {given}")
+            given = f"--rate {rate} and --trace {trace}: two rates; leave one of them out"
+            raise ConfigError(given if rate is not None else "--rate and --trace: both missing; name one")
         conditions = tuple(condition for text in slo for condition in console.parsed("--slo", parse, text))
         within_s = console.parsed("--within", parse_duration, within)
         rate_rps = console.optional("--rate", parse_rate, rate)
@@ -113,9 +117,9 @@ def size(
         if not isinstance(base.serve, Deploy):
             wanted_rps = rate_rps if recorded is None else peak_rps(recorded)
             assert wanted_rps is not None
-            chosen = {"batch-sizes": batch_sizes, "core-cost": core_cost, "gpu-cost": gpu_cost, "resume": resume}
-            if stray := next((name for name, value in chosen.items() if value), None):
-                raise ConfigError(f"--{stray} belongs to a deployment, and this server runs already: leave it out")
+            if stray := next((name for name in _OF_DEPLOYMENTS if groups.was_given(context, name)), None):
+                given = groups.as_given(context, stray)
+                raise ConfigError(f"{given}: belongs to a deployment, and this server runs already; leave it out")
             search = _of_server(base, conditions, wanted_rps, within_s)
             if dry_run:
                 measuring.show_plan(base, lambda plan: capacity_plan_text(plan, search))

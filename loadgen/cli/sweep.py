@@ -109,7 +109,7 @@ def sweep(
     dry_run, wanted = settings.pop("dry_run"), settings["outputs"]
     with console.one_line_errors():
         if rates is None and groups.was_given(context, "arrivals"):
-            raise ConfigError(f"--arrivals {arrivals} needs --rates: leave it out, or add --rates 100,200")
+            raise ConfigError(f"--arrivals {arrivals}: needs --rates; leave it out, or add --rates 100,200")
 
         load = Saturate(
             duration_s=console.parsed("--duration", parse_duration, duration),

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from loadgen import files
-from loadgen.cli import console, groups, help_format
+from loadgen.cli import console, groups, help_format, option_sources
 from loadgen.config import Deploy, External, Frontend, Served
 from loadgen.errors import ConfigError
 from loadgen.parsing import parse_duration
@@ -59,31 +59,35 @@ def _refuse_strays(context: typer.Context, served: type[Served]) -> None:
     strays = [name for name, meant in _MEANT.items() if served not in meant and groups.was_given(context, name)]
     if strays:
         meant = _MEANT[strays[0]]
-        raise ConfigError(_refusal([name for name in strays if _MEANT[name] == meant], meant, served))
+        raise ConfigError(_refusal(context, [name for name in strays if _MEANT[name] == meant], meant, served))
 
 
-def _refusal(names: list[str], meant: tuple[type[Served], ...], served: type[Served]) -> str:
+def _refusal(context: typer.Context, names: list[str], meant: tuple[type[Served], ...], served: type[Served]) -> str:
     """Why options cannot be used, and what to do.
 
     Args:
+        context: of the verb.
         names: of the options; all of them mean something for the same.
         meant: what they mean something for.
         served: what is served.
     """
-    flags, s, them = _flags(names), "s" * (len(names) == 1), "it" if len(names) == 1 else "them"
-    if "connect" in names:
-        return "--connect and --target name two servers: leave one of them out"
-    if names == ["model"]:
-        return "--model and --target name two models: leave --model out"
+    given = [groups.as_given(context, name) for name in names]
+    flags, s, them = option_sources.listed(given), "s" * (len(names) == 1), "it" if len(names) == 1 else "them"
+    if "connect" in names or names == ["model"]:
+        one, noun = ("model", "models") if names == ["model"] else ("connect", "servers")
+        both = " and ".join(groups.as_given(context, name) for name in (one, "target"))
+        return f"{both}: two {noun}; leave one of them out"
     if served is External:
         part = "a deployment" if meant == (Deploy,) else "--connect" if meant == (Frontend,) else "loadgen's frontends"
-        return f"{flags} belong{s} to {part}, and --target names an external server: leave {them} out"
+        return f"{flags}: belong{s} to {part}, and --target names an external server; leave {them} out"
     if meant == (External,):
         remedy = "add --target URL" if served is Deploy else "use --target URL in place of --connect"
-        return f"{flags} need{s} --target: leave {them} out, or {remedy}"
+        return f"{flags}: need{s} --target; leave {them} out, or {remedy}"
     if served is Frontend:
-        return f"{flags} belong{s} to a deployment, and --connect starts none: leave {them} out, or leave --connect out"
-    return f"{flags} need{s} --connect: leave {them} out, or add --connect HOST"
+        return (
+            f"{flags}: belong{s} to a deployment, and --connect starts none; leave {them} out, or leave --connect out"
+        )
+    return f"{flags}: need{s} --connect; leave {them} out, or add --connect HOST"
 
 
 @groups.panel(help_format.TARGET)
@@ -172,13 +176,13 @@ def target(
     headers = list(_headers(header or ()))
     for name, times in Counter(name for name, _ in headers).items():
         if times > 1:
-            raise ConfigError(f"--header {name!r} is given {times} times: give it once")
+            raise ConfigError(f"--header {name!r}: given {times} times; give it once")
     if token_file is not None:
         if any(name == "authorization" for name, _ in headers):
-            raise ConfigError("--header Authorization and --token-file say the same: give one of them")
+            raise ConfigError(f"--header Authorization and --token-file {token_file}: two tokens; give one of them")
         headers.append(("authorization", f"Bearer {_token(token_file)}"))
     if content_type is not None and any(name == "content-type" for name, _ in headers):
-        raise ConfigError("--header Content-Type and --content-type say the same: give one of them")
+        raise ConfigError(f"--header Content-Type and --content-type {content_type}: two types; give one of them")
     shapes, datatypes = console.optional("--input-shape", parse_inputs, context.params.get("input_shape")) or ({}, {})
     options = TargetOptions(
         address=address,
@@ -200,12 +204,6 @@ def target(
     return {"target": options}
 
 
-def _flags(names: list[str]) -> str:
-    """Options in a sentence: ``--a``, ``--a and --b``, ``--a, --b and --c``."""
-    *others, last = ["--" + name.replace("_", "-") for name in names]
-    return f"{', '.join(others)} and {last}" if others else last
-
-
 def _headers(options: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The headers that options name; no error quotes what may be the value of one."""
     for number, text in enumerate(options, start=1):
@@ -216,10 +214,10 @@ def _headers(options: Sequence[str]) -> Iterator[tuple[str, str]]:
         try:
             lines = files.read_text(path, files.MAX_SETTING_BYTES).splitlines()
         except files.UnreadableError as error:
-            raise ConfigError(f"--header {text} cannot be read: {error}") from None
+            raise ConfigError(f"--header {text}: cannot be read: {error}") from None
         found = [(place, line) for place, line in enumerate(lines, start=1) if line.strip()]
         if not found:
-            raise ConfigError(f"--header {text} holds no header: write a line such as 'NAME: VALUE'")
+            raise ConfigError(f"--header {text}: holds no header; write a line such as 'NAME: VALUE'")
         for place, line in found:
             yield _header(line, f"--header {text}, line {place}")
 
@@ -234,13 +232,11 @@ def _header(text: str, where: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     name, value = name.strip().lower(), value.strip()
     if not colon or not name or not name.isascii() or not all(char.isalnum() or char in "-_." for char in name):
-        raise ConfigError(
-            f"{where}: this is not a header: write it as 'NAME: VALUE', or name a file that holds it, @FILE"
-        )
+        raise ConfigError(f"{where}: not a header; write it as 'NAME: VALUE', or name a file that holds it, @FILE")
     if not value.isascii() or not value.isprintable():
-        raise ConfigError(f"{where}: the value of {name!r} is not printable ASCII: write it so")
+        raise ConfigError(f"{where}: the value of {name!r} is not printable ASCII; write it so")
     if name in _OURS or name.endswith("-bin"):
-        raise ConfigError(f"{where}: {name!r} is set by the protocol: leave it out")
+        raise ConfigError(f"{where}: {name!r} is set by the protocol; leave it out")
     return name, value
 
 
@@ -253,8 +249,8 @@ def _token(path: Path) -> str:
         token = files.read_text(path, files.MAX_SETTING_BYTES).strip()
     except files.UnreadableError as error:
         if not os.path.exists(path):  # it may be the token itself
-            raise ConfigError(f"--token-file: {error}: name the file that holds the token") from None
-        raise ConfigError(f"--token-file {path} cannot be read: {error}") from None
+            raise ConfigError("--token-file: no such file; name the file that holds the token") from None
+        raise ConfigError(f"--token-file {path}: cannot be read: {error}") from None
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigError(f"--token-file {path} holds no token: one line of ASCII without spaces is expected")
+        raise ConfigError(f"--token-file {path}: holds no token; write one line of ASCII without spaces")
     return token

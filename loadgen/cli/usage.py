@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, time
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,37 @@ def refuse_blank(parameter: Any, value: object) -> None:
         raise ConfigError(f"{_name(parameter, '')} {blank!r}: blank; {remedy}")
 
 
+def refuse_type(parameter: Any, value: object, path: str) -> None:
+    """Refuse a value of a file that is of another type, where the parser would read true as 1 and 5.0 as 5.
+
+    Args:
+        parameter: of a command.
+        value: one value, or several.
+        path: of the file.
+
+    Raises:
+        ConfigError: a value is of such a type.
+    """
+    name, kind = _name(parameter, ""), parameter.type_descriptor.annotation
+    for each in value if isinstance(value, list) else [value]:
+        if problem := _wrong_type(each, kind):
+            shown = str(each).lower() if isinstance(each, bool) else str(each)
+            raise ConfigError(f"{name} {shown}: {problem} ({name} is from {path})")
+
+
+def _wrong_type(value: object, kind: object) -> str:
+    """Why a value of a file is not of an option's type, and the remedy; empty where it may be."""
+    if isinstance(value, list):
+        return "a list in a list; write one list"
+    if isinstance(value, (date, time)):
+        return "a date or a time; write text in quotes, and numbers as digits"
+    if kind is bool:
+        return "" if isinstance(value, (bool, str)) else _PROBLEMS["bool_parsing"]
+    if isinstance(value, bool):
+        return "true and false are for switches; write a value"
+    return _PROBLEMS["int_from_float"] if kind is int and isinstance(value, float) else ""
+
+
 _FILES = {
     "DIR": "name a directory, such as results or .",
     "FILE": "name a file",
@@ -111,7 +143,7 @@ def _remedy(flag: str, near: Sequence[str]) -> str:
 def _unknown_command(word: str, commands: Iterable[str], see: str) -> str:
     near = [name for name in commands if word and name.startswith(word)]
     near = near or get_close_matches(word, list(commands), _MOST_NAMED)
-    return f"{word}: no such command; {_question(near)}{see}"
+    return f"{word or repr(word)}: no such command; {_question(near)}{see}"
 
 
 def _question(near: Sequence[str]) -> str:

@@ -172,7 +172,7 @@ def run(argv: list[str]) -> NoReturn:
     except OSError as error:
         sys.exit(_failed(error))
     except MemoryError:
-        sys.exit(_said("there is not enough memory: free some, or ask for less", exit_codes.PLACEMENT))
+        sys.exit(_said("not enough memory; free some, or ask for less", exit_codes.PLACEMENT))
     sys.exit(code)
 
 
@@ -214,9 +214,9 @@ def _failed(error: OSError) -> int:
     """Say in one line what the operating system refused; returns the exit code."""
     reason = error.strerror or str(error)
     if error.filename is not None:
-        return _said(f"{os.fsdecode(error.filename)} cannot be used: {reason}", exit_codes.CONFIG)
+        return _said(f"{os.fsdecode(error.filename)}: cannot be used: {reason}; name another file", exit_codes.CONFIG)
     if error.errno in _LIMITS:
-        return _said(f"{reason}: raise the limit, or ask for less", exit_codes.PLACEMENT)
+        return _said(f"{reason}; raise the limit, or ask for less", exit_codes.PLACEMENT)
     if error.errno not in _OUTPUT:
         return _said(reason, exit_codes.FAULT)
     with open(os.devnull, "w") as nothing:  # what is still buffered must not fail again

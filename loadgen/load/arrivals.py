@@ -412,7 +412,7 @@ def _step(text: str, part: str) -> tuple[float, float]:
 
 def _trace(details: str, time_scale: float) -> Trace:
     if not 0 < time_scale < math.inf:
-        raise FieldError("Trace.time_scale", time_scale, "is not positive")
+        raise FieldError("Trace.time_scale", time_scale, "is not a positive number", "use such as 0.5 or 2")
     if not details:
         raise ConfigError("trace: names no file; write trace:FILE")
     path = Path(details)

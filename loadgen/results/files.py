@@ -199,7 +199,7 @@ def read(path: Path) -> Results:
     except UnreadableError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:  # neither UTF-8, JSON nor such a document
-        raise ConfigError(f"{path}: not a results file: {_other(document) or error}") from None
+        raise ConfigError(f"{path}: not a results file: {_other(document) or f'{error}; name another'}") from None
     raise ConfigError(
         f"{path}: version {version} is above {SCHEMA_VERSION}, the last that this program reads; update it"
     )

@@ -23,6 +23,9 @@ GRPC_OPTIONS = (
 )
 """So that a server is asked directly, as it is loaded, and one that was started again can be asked soon."""
 
+_ANOTHER = "name another file"
+"""The remedy where a file cannot be used."""
+
 LEAST_SECRET = 6
 """Letters of a value that is searched for in texts: shorter ones are words like any other."""
 
@@ -80,13 +83,13 @@ class Access:
         try:
             context = ssl.create_default_context(cafile=self.ca)
         except (OSError, ssl.SSLError) as error:
-            raise FieldError("Access.ca", self.ca, f"cannot be used: {error.strerror or error}") from None
+            raise FieldError("Access.ca", self.ca, f"cannot be used: {error.strerror or error}", _ANOTHER) from None
         if self.certificate is not None:
             try:
                 context.load_cert_chain(self.certificate, self.key, self._password)
             except (OSError, ssl.SSLError) as error:
                 problem = f"with {{Access.key}} {self.key} cannot be used: {error.strerror or error}"
-                raise FieldError("Access.certificate", self.certificate, problem) from None
+                raise FieldError("Access.certificate", self.certificate, problem, _ANOTHER) from None
         return context
 
     def _password(self) -> Never:

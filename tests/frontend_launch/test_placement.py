@@ -597,7 +597,8 @@ def test_memory_follows_cores():
         pytest.param(
             machine(8),
             PlacementRequest(infrastructure_cpus={"redis": (0,)}),
-            "--redis-cpus: this runtime has no process 'redis', only frontends; leave the option out",
+            "--redis-cpus 0: this runtime has no process 'redis', only frontends; "
+            "use --frontends-cpus, or --runtime docker",
             id="cores for what is not started",
         ),
         pytest.param(

@@ -190,7 +190,7 @@ def test_what_cannot_be_planned(changes, error, text):
         (lambda: Deploy("noop", ports=Ports(admin=-1)), "admin -1: no port"),
         (
             lambda: Deploy("noop", ports=Ports(metrics=4000, admin=4000)),
-            "metrics and admin are both 4000; choose different ones",
+            "metrics and admin: both 4000; choose different ones",
         ),
         (lambda: Frontend("noop", host="h", ports=Ports(request=0)), "request 0: no port; use 1 to 65535"),
         (lambda: Frontend(host="h"), "model '': missing; name it, or what application asks"),

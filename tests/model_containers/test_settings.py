@@ -66,14 +66,14 @@ def test_a_model_path_is_a_weights_file_unless_weights_are_named():
 @pytest.mark.parametrize(
     ("flags", "environment", "text"),
     [
-        ({}, {"CLIPPER_PORT": "x"}, "CLIPPER_PORT=x"),
-        ({}, {"CLIPPER_PORT": "70000"}, "CLIPPER_PORT=70000: must be 1 to 65535"),
-        ({"port": "0"}, {}, "--port=0"),
-        ({}, {"CLIPPER_INPUT_TYPE": "images"}, "CLIPPER_INPUT_TYPE=images"),
-        ({}, {"CLIPPER_GPU_MEM_FRAC": "1.5"}, "CLIPPER_GPU_MEM_FRAC=1.5"),
-        ({}, {"LOADGEN_REPLY_TIMES": "yes"}, "LOADGEN_REPLY_TIMES=yes: must be 0 or 1"),
-        ({"input-shape": "0x2"}, {}, "--input-shape=0x2"),
-        ({"max-batch": "0"}, {}, "--max-batch=0"),
+        ({}, {"CLIPPER_PORT": "x"}, "CLIPPER_PORT x"),
+        ({}, {"CLIPPER_PORT": "70000"}, "CLIPPER_PORT 70000: must be 1 to 65535"),
+        ({"port": "0"}, {}, "--port 0"),
+        ({}, {"CLIPPER_INPUT_TYPE": "images"}, "CLIPPER_INPUT_TYPE images"),
+        ({}, {"CLIPPER_GPU_MEM_FRAC": "1.5"}, "CLIPPER_GPU_MEM_FRAC 1.5"),
+        ({}, {"LOADGEN_REPLY_TIMES": "yes"}, "LOADGEN_REPLY_TIMES yes: must be 0 or 1"),
+        ({"input-shape": "0x2"}, {}, "--input-shape 0x2"),
+        ({"max-batch": "0"}, {}, "--max-batch 0"),
     ],
 )
 def test_nonsense_names_its_source(flags, environment, text):

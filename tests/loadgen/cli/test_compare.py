@@ -69,7 +69,10 @@ def test_files_for_machines(compared):
     made = len(configs)
     done, _ = compared(*BOTH, "--junit", "/nowhere/j.xml")
     assert (done.returncode, len(configs)) == (2, made)  # nothing is measured for what cannot be written
-    assert done.stderr == "loadgen: --junit /nowhere/j.xml cannot be written: No such file or directory\n"
+    assert (
+        done.stderr
+        == "loadgen: --junit /nowhere/j.xml: cannot be written: No such file or directory; name another file\n"
+    )
 
 
 def test_options_of_a_side(compared):
@@ -91,7 +94,7 @@ def test_a_baseline_is_described(compared):
     assert done.returncode == 0
     assert "not comparable because" in done.stdout
     assert done.stderr == (
-        "loadgen: a baseline of another time decides nothing: measure both sides with --run, or --allow-unpaired\n"
+        "loadgen: a baseline of another time decides nothing; measure both sides with --run, or --allow-unpaired\n"
     )
     assert "requests/s" in Path("m.md").read_text()
 
@@ -120,8 +123,8 @@ def test_a_baseline_of_several_transports(compared):
     done, _ = compared("--baseline", "earlier", "--run", "b.toml")
     assert done.returncode == 2
     assert done.stderr == (
-        "loadgen: --baseline earlier holds runs of several transports "
-        "(client ipc, replicas ipc; client tcp, replicas tcp): name a file of one\n"
+        "loadgen: --baseline earlier: holds runs of several transports "
+        "(client ipc, replicas ipc; client tcp, replicas tcp); name a file of one\n"
     )
 
 
@@ -149,7 +152,7 @@ def test_two_results(compared):
     assert (done.returncode, done.stdout) == (0, "")
     assert len(json.loads(Path("two.json").read_text())["cells"]) == 2
     done, _ = compared(V1, V2, "-o", "two.xml")
-    assert done.stderr == "loadgen: --output two.xml: a description has no verdicts: leave it out\n"
+    assert done.stderr == "loadgen: --output two.xml: a description has no verdicts; leave it out\n"
     done, _ = compared(V1, V2, "--markdown", "-")
     assert done.stdout.startswith("|  | A | B | B / A |\n|---|---|---|---|\n| requests/s | 4,948 | 3,778 | 0.764 |")
 
@@ -160,32 +163,32 @@ PLAIN = "model='noop'"
 @pytest.mark.parametrize(
     ("words", "files", "text"),
     [
-        ((), {}, "0 results files given: name two, A.json B.json; or measure, with --run twice"),
-        ((V1,), {}, "1 results file given"),
-        ((V1, "."), {}, ". is a directory: name a results file"),
-        ((V1, V2, "--rounds", "8"), {}, "--rounds needs --run"),
-        ((V1, *BOTH), {}, f"{V1} is measured already, and --run measures: give one or the other"),
-        (("--run", "a.toml"), {}, "--run is given 1 time: give --run twice, for A and for B; or once, with --baseline"),
-        ((*BOTH, "--baseline", V1), {}, "--run is given 2 times: give --run once"),
-        ((*BOTH, "--allow-unpaired"), {}, "--allow-unpaired needs --baseline: leave it out"),
+        ((), {}, "[A.json B.json]: missing; name two, or measure with --run twice"),
+        ((V1,), {}, f"{V1}: 1 results file; name two, or measure with --run twice"),
+        ((V1, "."), {}, ".: a directory; name a results file"),
+        ((V1, V2, "--rounds", "8"), {}, "--rounds 8: needs --run; name the configurations"),
+        ((V1, *BOTH), {}, f"{V1}: measured already, and --run measures; leave one of them out"),
+        (("--run", "a.toml"), {}, "--run a.toml: given 1 time; give it twice, for A and for B, or once with"),
+        ((*BOTH, "--baseline", V1), {}, "--run b.toml: given 2 times; give it once"),
+        ((*BOTH, "--allow-unpaired"), {}, "--allow-unpaired: needs --baseline; leave it out"),
         ((*BOTH, "--margin", "x"), {}, "--margin 'x': not a share"),
         ((*BOTH, "--margin", "0%"), {}, "--margin 0%: not positive; use a number above 0"),
-        ((*BOTH, "--rounds", "6,8"), {}, "--rounds 6,8 are several: give one number, or auto"),
+        ((*BOTH, "--rounds", "6,8"), {}, "--rounds '6,8': several numbers; give one, or auto"),
         ((*BOTH, "--rounds", "30"), {}, "--rounds 30"),
         ((*BOTH, "--metrics", "p98"), {}, "--metrics p98: unknown; use throughput, mean, p50"),
-        (("--run", "a.toml", "--run", "c.toml"), {}, "--run c.toml cannot be read: No such file or directory"),
-        (BOTH, {"a": "model="}, "--run a.toml cannot be read: Invalid value"),
-        (BOTH, {"b": "modle='noop'"}, "--run b.toml has the key 'modle', which is no option of saturate"),
-        (BOTH, {"b": "rate=5\nreqests=2"}, "--run b.toml has the key 'reqests', which is no option of rate"),
-        (BOTH, {"b": f"{PLAIN}\nresults-dir='x'"}, "--run b.toml has the key 'results-dir', which means nothing"),
-        (BOTH, {"b": "[model]\nx=1"}, "--run b.toml has a table for the key 'model': write its value, as of --model"),
+        (("--run", "a.toml", "--run", "c.toml"), {}, "--run c.toml: cannot be read: No such file or directory"),
+        (BOTH, {"a": "model="}, "--run a.toml: not TOML: Invalid value"),
+        (BOTH, {"b": "modle='noop'"}, "--run b.toml: the key 'modle' is no option of saturate; did you mean 'model'?"),
+        (BOTH, {"b": "rate=5\nreqests=2"}, "--run b.toml: the key 'reqests' is no option of rate"),
+        (BOTH, {"b": f"{PLAIN}\nresults-dir='x'"}, "--run b.toml: the key 'results-dir' means nothing"),
+        (BOTH, {"b": "[model]\nx=1"}, "--run b.toml: the key 'model' has a table; write its value, as of --model"),
         (BOTH, {"b": "batch-size=8"}, "--run b.toml: --model: missing"),
         (BOTH, {"b": f"{PLAIN}\nreplicas='x'"}, "--run b.toml: --replicas"),
-        (BOTH, {"b": f"{PLAIN}\nseed='x'"}, "--run b.toml: Invalid value for"),
+        (BOTH, {"b": f"{PLAIN}\nseed='x'"}, "--run b.toml: --seed 'x': not a whole number; write digits"),
         (BOTH, {"a": PLAIN, "b": f"{PLAIN}\nseed=1"}, "--run: the seeds 0 and 1 differ"),
         (BOTH, {"a": PLAIN, "b": f"{PLAIN}\nduration='3s'"}, "--run: the loads differ"),
         (("--baseline", V1, *BOTH[:2], "--allow-unpaired"), {}, "--baseline: has 1 valid run, and a spread needs 3"),
-        (("--baseline", V1, *BOTH[:2], "--junit", "j"), {}, "--junit j: a description has no verdicts: leave it out"),
+        (("--baseline", V1, *BOTH[:2], "--junit", "j"), {}, "--junit j: a description has no verdicts; leave it out"),
     ],
 )
 def test_what_makes_no_sense(compared, words, files, text):

@@ -72,19 +72,19 @@ def test_options_that_may_be_repeated(monkeypatch, planned, file):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("duratoin = 3", "has the key 'duratoin', which is no option of saturate: did you mean 'duration'?"),
-        ("zzz = 3", "has the key 'zzz', which is no option of saturate: see `loadgen saturate --help`"),
-        ("rate = 100", "has the key 'rate', which is no option of saturate: size, rate, report and best take it"),
-        ("within = 5", "has the key 'within', which is no option of saturate: size takes it"),
-        ('config = "x"', "has the key 'config', which is no option of saturate: see `loadgen saturate --help`"),
-        ("[model]", "has a table for the key 'model': write its value, as of --model"),
+        ("duratoin = 3", "the key 'duratoin' is no option of saturate; did you mean 'duration'?"),
+        ("zzz = 3", "the key 'zzz' is no option of saturate; see `loadgen saturate --help`"),
+        ("rate = 100", "the key 'rate' is no option of saturate; size, rate, report and best take it"),
+        ("within = 5", "the key 'within' is no option of saturate; size takes it"),
+        ('config = "x"', "the key 'config' is no option of saturate; see `loadgen saturate --help`"),
+        ("[model]", "the key 'model' has a table; write its value, as of --model"),
     ],
 )
 def test_keys_that_are_no_options(file, text, complaint):
     """One line, which names the nearest."""
     given = file(text)
     done = asked([*PLAN, *given])
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"loadgen: {CONFIG} {given[1]} {complaint}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"loadgen: {CONFIG} {given[1]}: {complaint}\n")
 
 
 def test_errors_say_where_an_option_is_from(monkeypatch, file):

@@ -122,8 +122,14 @@ def test_quiet(measured, logs):
         ),
         (["-o", "run"], "--output run: the format is unknown; end it in .json, .csv, .md, .html or .xml"),
         (["-o", "-"], "--output -: standard output has no ending; use --json -"),
-        (["-o", "/nowhere/x.md"], "--output /nowhere/x.md cannot be written: No such file or directory"),
-        (["-o", "a.json", "--json", "./a.json"], "--json and --output both name"),
+        (
+            ["-o", "/nowhere/x.md"],
+            "--output /nowhere/x.md: cannot be written: No such file or directory; name another file",
+        ),
+        (
+            ["-o", "a.json", "--json", "./a.json"],
+            "--json ./a.json and --output a.json: the same file; write one of them to another file",
+        ),
     ],
 )
 def test_files_that_cannot_be_written(measured, words, text):
@@ -139,7 +145,7 @@ def test_a_file_that_cannot_be_written_in_the_end(measured):
     done = measured("-o", "full.json")
     assert done.returncode == 11
     assert "Saved results to" in done.stdout
-    assert done.stderr == "loadgen: --output full.json cannot be written: No space left on device\n"
+    assert done.stderr == "loadgen: --output full.json: cannot be written: No space left on device; name another file\n"
 
 
 def test_verdicts_of_a_run(measured):

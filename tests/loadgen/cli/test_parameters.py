@@ -73,10 +73,10 @@ def test_zero_in_a_file(configured, tmp_path, zero):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"x = " + b"[" * 5000, "it is nested too deep"),
-        (b"warmup = " + b"9" * 5000, "Exceeds the limit"),
-        ("warmup = 3 # \u00e9".encode("latin-1"), "line 1 is not UTF-8; save it as UTF-8"),
-        ("warmup = 3".encode("utf-16"), "it is UTF-16; save it as UTF-8"),
+        (b"x = " + b"[" * 5000, "nested too deep; write a value for each option"),
+        (b"warmup = " + b"9" * 5000, "not TOML: Exceeds the limit"),
+        ("warmup = 3 # \u00e9".encode("latin-1"), "cannot be read: line 1 is not UTF-8; save it as UTF-8"),
+        ("warmup = 3".encode("utf-16"), "cannot be read: it is UTF-16; save it as UTF-8"),
     ],
     ids=["brackets", "digits", "Latin-1", "UTF-16"],
 )
@@ -85,11 +85,11 @@ def test_files_that_are_no_toml(configured, tmp_path, content, reason):
     path = tmp_path / "sweep.toml"
     path.write_bytes(content)
     error = configured("sweep", "--file", str(path)).error
-    assert error.startswith(f"loadgen: --config {path} cannot be read: {reason}")
+    assert error.startswith(f"loadgen: --config {path}: {reason}")
     path.write_text("\ufeffwarmup = 3")
     assert configured("sweep", "--file", str(path)).config.load.warmup_s == 3
     assert configured("sweep", "--file", "/dev/full").error == (
-        "loadgen: --config /dev/full cannot be read: it has more than 16 MiB\n"
+        "loadgen: --config /dev/full: cannot be read: it has more than 16 MiB; name a smaller file\n"
     )
 
 
@@ -180,7 +180,7 @@ def test_several_sizes_are_for_a_sweep(configured, verb, words):
     """What else measures one size says so."""
     typed = normalise_argv([verb, *words.split()], list_options([verb]))
     said = configured(verb, *typed[1:]).error
-    assert said.endswith("are several; use loadgen sweep, which measures each, or name one\n")
+    assert said.endswith("several numbers; name one, or use loadgen sweep, which measures each\n")
     assert said.startswith("loadgen: --")
 
 

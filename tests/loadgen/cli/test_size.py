@@ -28,8 +28,8 @@ QUESTION = Question(50.0, (Size(1, 1), Size(2, 1)), (1, 2), tuple(parse("p99<1s"
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ([], "--rate and --trace are both missing: name one"),
-        (["--rate", "5", "--trace", "x"], "--rate and --trace are two rates: leave one out"),
+        ([], "--rate and --trace: both missing; name one"),
+        (["--rate", "5", "--trace", "x"], "--rate 5 and --trace x: two rates; leave one of them out"),
         (["--rate", "5", "--slo", "p99>1s"], "--slo p99>1s: a lower p99 is better"),
         (["--rate", "abc"], "--rate 'abc': not a rate"),
         (["--rate", "0"], "--rate 0: not positive; use a number above 0"),
@@ -43,8 +43,8 @@ QUESTION = Question(50.0, (Size(1, 1), Size(2, 1)), (1, 2), tuple(parse("p99<1s"
         (["--rate", "50", "-b", "0"], "--batch-sizes 0: not positive; use 1 or more"),
         (["--rate", "50", "-r", "999"], "999"),
         (["--rate", "50", "--topology", "cpus=0-3"], "add --dry-run"),
-        (["--rate", "50", "--json", "/nowhere/at/all"], "--json /nowhere/at/all cannot be written: No such file"),
-        (["--rate", "50", "--json", "/"], "--json / cannot be written: Is a directory"),
+        (["--rate", "50", "--json", "/nowhere/at/all"], "--json /nowhere/at/all: cannot be written: No such file"),
+        (["--rate", "50", "--json", "/"], "--json /: cannot be written: Is a directory"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(tmp_path, arguments, text):
@@ -193,7 +193,7 @@ def test_a_server_that_runs_already_has_no_size_to_choose(words):
     """What chooses one is refused, not ignored."""
     done = asked([LOADGEN, "size", "--target", "oip+http://h:1/m", "--slo", "p99<1s", "--rate", "50", *words])
     assert done.returncode == 2
-    assert "belongs to a deployment, and this server runs already: leave it out" in done.stderr
+    assert "belongs to a deployment, and this server runs already; leave it out" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -125,5 +125,5 @@ def test_a_limit_of_open_files_that_is_too_low(monkeypatch):
     """Is said before anything is opened: an event loop needs some, and its errors say little."""
     monkeypatch.setattr("loadgen.load.open_files.raise_limit", lambda: 20)
     done = asked([LOADGEN, "saturate", "-m", "noop", "--dry-run"])
-    text = "loadgen: 20 open files are too few: raise the limit, such as to 1024 (ulimit -n 1024)\n"
+    text = "loadgen: 20 open files are too few; raise the limit, such as to 1024 (ulimit -n 1024)\n"
     assert (done.returncode, done.stderr) == (3, text)

@@ -3,6 +3,9 @@
 import pytest
 from program import LOADGEN, asked
 
+from loadgen.cli import option_sources
+from loadgen.cli.verbs import commands
+
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
@@ -55,6 +58,12 @@ def test_what_cannot_be_parsed_is_one_line(arguments, line):
     """Without the names of the libraries that read it."""
     done = asked([LOADGEN, *arguments.split()])
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"loadgen: {line}\n")
+
+
+def test_a_blank_command():
+    """Is shown as such."""
+    done = asked([LOADGEN, ""])
+    assert (done.returncode, done.stderr) == (2, "loadgen: '': no such command; see `loadgen --help`\n")
 
 
 @pytest.mark.parametrize(
@@ -137,3 +146,33 @@ def test_a_value_of_another_type_in_a_file(tmp_path, text, problem):
     done = asked([LOADGEN, "rate", "--config", str(path)])
     option = problem.partition(" ")[0]
     assert (done.returncode, done.stderr) == (2, f"loadgen: {problem} ({option} is from {path})\n")
+
+
+OPTIONS = {
+    (name, option_sources.flag(option)): option
+    for name, command in commands(("size", "saturate", "rate", "sweep", "capacity", "up"))
+    for option in command.params
+    if option.param_type_name == "option" and option.name not in ("help", "path")
+}
+
+
+def written(tmp_path, verb, option, text):
+    """What a verb says of a file with a value for an option, and how its line begins."""
+    flag, path = option_sources.flag(option), tmp_path / "options.toml"
+    path.write_text(f"{flag[2:]} = {text}")
+    done = asked([LOADGEN, verb, "--config", str(path)])
+    assert done.returncode == 2
+    return done.stderr, f"loadgen: {flag} ", f" ({flag} is from {path})\n"
+
+
+@pytest.mark.parametrize("key", OPTIONS, ids=" ".join)
+def test_a_value_of_no_type_that_an_option_takes(tmp_path, key):
+    """True was read as 1 where a number is wanted, and 1 as true; a list may have neither lists nor dates."""
+    kind = OPTIONS[key].type_descriptor.annotation
+    values = {bool: ["1", "0.5", "[1]"], int: ["true", "5.0", "1.5"]}.get(kind, ["false"])
+    for text in (*values, "1979-05-27", "[[1]]", "07:32:00"):
+        said, begin, end = written(tmp_path, key[0], OPTIONS[key], text)
+        assert said.startswith(begin)
+        assert said.endswith(end)
+        assert text.strip("[]") in said
+        assert "; " in said

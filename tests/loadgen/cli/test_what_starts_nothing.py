@@ -83,8 +83,11 @@ def test_help_and_version_are_there():
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--requests", "5", "--duration", "3"], "--requests stops by count and --duration by time"),
-        (["--app", "x"], "--app needs --connect: leave it out, or add --connect HOST"),
+        (
+            ["--requests", "5", "--duration", "3"],
+            "--requests 5 and --duration 3: one ends by count, the other by time; leave",
+        ),
+        (["--app", "x"], "--app x: needs --connect; leave it out, or add --connect HOST"),
         (["--input", "/nowhere"], "/nowhere: not there"),
         (["--cpus", "0,0"], "more than once"),
     ],
@@ -107,39 +110,41 @@ TARGET = ["--target", "oip+grpc://h:1/m"]
     [
         (
             [*CONNECT, *TARGET, "-r", "2"],
-            "--replicas belongs to a deployment, and --target names an external server: leave it out",
+            "--replicas 2: belongs to a deployment, and --target names an external server; leave it out",
         ),
-        ([*CONNECT, *TARGET], "--connect and --target name two servers: leave one of them out"),
-        ([*MODEL, *TARGET], "--model and --target name two models: leave --model out"),
-        ([*TARGET, "--app", "a"], "--app belongs to --connect, and --target names an external server: leave it out"),
+        ([*CONNECT, *TARGET], "--connect h and --target oip+grpc://h:1/m: two servers; leave one of them out"),
+        ([*MODEL, *TARGET], "--model noop and --target oip+grpc://h:1/m: two models; leave one of them out"),
+        ([*TARGET, "--app", "a"], "--app a: belongs to --connect, and --target names an external server; leave it out"),
         (
             [*TARGET, "-r", "2", "--cpus", "0", "1"],
-            "--replicas and --cpus belong to a deployment, and --target names an external server: leave them out",
+            "--replicas 2 and --cpus 0,1: belong to a deployment, and --target names an external server; "
+            "leave them out",
         ),
         (
             [*TARGET, "--verify", "3", "--xla", "--admin-port", "0"],
-            "--xla, --verify and --admin-port belong to loadgen's frontends, and --target names an external server: "
+            "--xla, --verify 3 and --admin-port 0: belong to loadgen's frontends, "
+            "and --target names an external server; "
             "leave them out",
         ),
         (
             [*CONNECT, "-r", "2"],
-            "--replicas belongs to a deployment, and --connect starts none: leave it out, or leave --connect out",
+            "--replicas 2: belongs to a deployment, and --connect starts none; leave it out, or leave --connect out",
         ),
         (
             [*CONNECT, "-r", "2", "-c", "1"],
-            "--replicas and --cpus belong to a deployment, and --connect starts none: "
+            "--replicas 2 and --cpus 1: belong to a deployment, and --connect starts none; "
             "leave them out, or leave --connect out",
         ),
         (
             [*CONNECT, "--header", "a: b"],
-            "--header needs --target: leave it out, or use --target URL in place of --connect",
+            "--header: needs --target; leave it out, or use --target URL in place of --connect",
         ),
-        ([*MODEL, "--header", "a: b"], "--header needs --target: leave it out, or add --target URL"),
+        ([*MODEL, "--header", "a: b"], "--header: needs --target; leave it out, or add --target URL"),
         (
             [*MODEL, "--body", "a", "--connections", "2"],
-            "--connections and --body need --target: leave them out, or add --target URL",
+            "--connections 2 and --body a: need --target; leave them out, or add --target URL",
         ),
-        ([*MODEL, "--app", "a"], "--app needs --connect: leave it out, or add --connect HOST"),
+        ([*MODEL, "--app", "a"], "--app a: needs --connect; leave it out, or add --connect HOST"),
         ([*TARGET, "--tls-ca", "x"], "--tls-ca: needs TLS; leave it out, or use oip+grpcs://h:1/m"),
         (
             [*TARGET, "--tls-cert", "x", "--tls-key", "y"],
@@ -160,7 +165,10 @@ def test_options_that_exclude_each_other(tmp_path, arguments, text):
 def test_a_run_and_a_host():
     """Are two frontends."""
     done = asked([LOADGEN, "metrics", "a-run", "--host", "h"])
-    assert (done.returncode, done.stderr) == (2, "loadgen: --host h with the run a-run: leave one of them out\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "loadgen: --host h: a frontend beside the run a-run; leave one of them out\n",
+    )
 
 
 def test_a_host_without_an_address_is_said_at_once():
@@ -173,7 +181,7 @@ def test_a_host_without_an_address_is_said_at_once():
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "'constant': needs a rate; add --rate"),
+        ([], "loadgen: --arrivals 'constant': needs a rate; add --rate"),
         (["--rate", "5", "--arrivals", "ramp:1..2"], "'ramp:1..2': has rates of its own; leave --rate 5 out"),
         (["--arrivals", "steps:1x1s", "-d", "5"], "leave --duration 5 out"),
         (["--rate", "5", "--fail-if", "p98>1ms"], "--fail-if 'p98>1ms': there is no metric p98"),
@@ -216,7 +224,7 @@ def test_rates_that_make_no_sense(tmp_path, arguments, complaint):
         (("--slo", "p99<1s", "--tolerance", "few"), "--tolerance 'few': not a share; write such as 2% or 0.02"),
         (
             ("--slo", "p99<1s", "--arrivals", "ramp:1..2"),
-            "--arrivals ramp:1..2: its rate is varied already: use poisson, constant or gamma:cv=2",
+            "--arrivals ramp:1..2: its rate is varied already; use poisson, constant or gamma:cv=2",
         ),
         (("--slo", "p99<1s", "--start", "-5"), "--start -5: not positive; use a number above 0"),
         (("--slo", "p99<1s", "--start", "1e7"), "--start 10000000: out of bounds; use 0.01 to 119601"),
@@ -335,7 +343,7 @@ def test_what_cannot_be_placed_is_refused_at_once():
 def test_a_sweep_with_arrivals_and_without_rates():
     """Would ignore them."""
     done = asked([LOADGEN, "sweep", "-m", "noop", "--arrivals", "poisson", "--dry-run"])
-    complaint = "--arrivals poisson needs --rates: leave it out, or add --rates 100,200"
+    complaint = "--arrivals poisson: needs --rates; leave it out, or add --rates 100,200"
     assert (done.returncode, done.stderr) == (2, f"loadgen: {complaint}\n")
 
 
@@ -350,7 +358,7 @@ def test_a_file_describes_a_sweep(tmp_path):
     done = asked(plan)
     assert (done.returncode, done.stderr) == (
         2,
-        f"loadgen: --config {file} has the key 'replica', which is no option of sweep: did you mean 'replicas'?\n",
+        f"loadgen: --config {file}: the key 'replica' is no option of sweep; did you mean 'replicas'?\n",
     )
 
 
@@ -360,7 +368,7 @@ def test_a_file_describes_a_sweep(tmp_path):
         (("--request-port", "99999"), "--request-port 99999: no port; use 0, or 1 to 65535"),
         (
             ("--metrics-port", "4000", "--admin-port", "4000"),
-            "--metrics-port and --admin-port are both 4000; choose different ones",
+            "--metrics-port and --admin-port: both 4000; choose different ones",
         ),
         (("--inputs", "0"), "--inputs 0: not positive; use 1 or more"),
         (("--requests", "0"), "--requests 0: not positive; use 1 or more"),
@@ -368,6 +376,8 @@ def test_a_file_describes_a_sweep(tmp_path):
         (("--batch-size", "1048576"), "--batch-size 1048576: too large; use at most 65536"),
         (("--runtime", "podman"), "--runtime podman: no runtime; choose process, docker, ray"),
         (("--image", "x"), "--image x: needs --runtime docker; add that, or leave it out"),
+        (("--redis-port", "5"), "--redis-port 5: needs --runtime docker; add that, or leave it out"),
+        (("--abort-on-fail",), "--abort-on-fail: has no condition that could end the run; name one with --fail-if"),
     ],
 )
 def test_fields_have_the_names_of_options(tmp_path, arguments, text):
@@ -441,10 +451,39 @@ def test_sweeps_that_would_never_end(arguments, text):
         ),
         (("metrics", "--host", ""), "--host '': blank; name one"),
         (("metrics", "--host", "h", "--metrics-port", "-1"), "--metrics-port -1: no port; use 1 to 65535"),
-        (("metrics", "--metrics-port", "5"), "--metrics-port needs --host: add it"),
+        (("metrics", "--metrics-port", "5"), "--metrics-port 5: needs --host; add it"),
+        (("metrics", "--credentials", "x"), "--credentials x: needs --host; add it"),
+        (("metrics", "--host", "h:80"), "--host h:80: not a host; write its name or number"),
+        (
+            ("saturate", *MODEL, "--connect", "h:80"),
+            "--connect h:80: not a host; write its name or number, without a port or a path",
+        ),
+        (("saturate", "-m", " "), "--model ' ': blank; name one that `loadgen models` lists"),
+        (
+            ("saturate", "--connect", "h"),
+            "--model: missing; name one that `loadgen models` lists, "
+            "or an application with --app, and the shape of its inputs with --input-shape",
+        ),
+        (
+            ("saturate", *MODEL, "--input-type", "x"),
+            "--input-type x: unknown input type 'x'; one of bytes, integers, floats, doubles, strings",
+        ),
+        (
+            ("saturate", *MODEL, "--topology", "x", "--dry-run"),
+            "--topology 'x': does not begin with a name; write cpus=0-31,gpus=0-1 and, if it matters, smt=2,numa=2",
+        ),
+        (
+            ("up", *MODEL, "--frontends-cpus", "0"),
+            "--frontends-cpus 0: this runtime has no process 'frontends', only redis, management, query; "
+            "use --query-cpus, or --runtime process",
+        ),
+        (
+            ("rate", *MODEL, "--arrivals", "trace:x", "--time-scale", "nan"),
+            "--time-scale nan: not a positive number; use such as 0.5 or 2",
+        ),
         (
             ("images", "build", "--base", ""),
-            "--base '' is not the name of an image: write it as python:3.11-slim-bookworm",
+            "--base '': not the name of an image; write it as python:3.11-slim-bookworm",
         ),
     ],
 )

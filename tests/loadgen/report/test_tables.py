@@ -246,9 +246,9 @@ def test_the_command_writes_what_is_asked_for(tmp_path, runner):
     [
         ("report {good} {torn}", "torn.json: not a results file", True),
         ("report {torn}", "torn.json: not a results file", False),
-        ("report {good} --csv - --json -", "both ask for standard output", False),
+        ("report {good} --csv - --json -", "both standard output; write one", False),
         ("report {good} --csv {torn}/x", "cannot be written", False),
-        ("best {good} --rate 0 --slo p99<1s", "--rate 0 is not a rate", False),
+        ("best {good} --rate 0 --slo p99<1s", "--rate 0: not positive; use a number above 0", False),
         ("best {good} --rate 1 --slo p99<1", "--slo 'p99<1'", False),
         ("best {good} --rate 1 --slo p99>1s", "--slo p99>1s: a lower p99 is better", False),
         ("report {good} --rate 1 --slo p99>1s", "--slo p99>1s: a lower p99 is better", False),
