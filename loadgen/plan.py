@@ -40,13 +40,13 @@ from model_containers.model import Description
 
 MAX_WINDOW = 10_000
 MAX_OUTSTANDING = 1_000_000
-"""With a schedule: requests in flight at which a run ends; ZeroMQ holds about 1 GB for them."""
+"""Under a schedule, the requests in flight at which a run ends; ZeroMQ holds about 1 GB for them."""
 
 MAX_REMOTE_OUTSTANDING = 20_000
 """The same where each request is a stream or waits for a connection, which holds about 20 KB a request."""
 
 REMOTE_WINDOW = 64
-"""Requests in flight at an external server, or four times what it says that it computes at once."""
+"""Requests in flight at an external server, or four times the number that it reports to compute at once."""
 
 WINDOW_BYTES = 1 << 30
 """Most bytes of the payloads in flight by default."""
@@ -72,7 +72,7 @@ class LoadPlan:
         window: most requests in flight.
         warmup_s: time before the measured part.
         timeout_s: patience for one reply; None for any.
-        drain_s: patience for what is outstanding at the end.
+        drain_s: patience for outstanding requests at the end.
         first_answer_s: patience for the first answer; None for any.
         expected_s: about how long it takes, with its warm-up.
         most_connections: of a client, where each carries one request at a time.

@@ -2,19 +2,19 @@
 
 What a run shows of a rate R:
 
-* An **open loop** at R or more that holds the objective, is carried, and ended as asked, shows that its configuration
-  carries R: less load is no harder. One at R or less that does not hold it shows that the configuration does not carry
-  R. One at a rate that varies says nothing about R.
-* A **saturating** run shows a throughput T. Where T < R and replicas or frontend were the limit, the configuration does
-  not carry R; where client or load were, more was possible and nothing is known. Where T >= R, the throughput suffices.
-  Its latency is that of a window that is always full. Where it holds the objective, it does so for senders that never
-  have more than that window outstanding. It shows nothing about requests that arrive at rate R regardless of replies:
-  it does not bound their queue, and they do not wait as long as in a window of thousands.
+* An **open loop** at R or more can show that its configuration carries R: less load is no harder. For that it must hold
+  the objective, be answered at its rate, and end as asked. An open loop at R or less that does not hold the objective
+  shows that the configuration does not carry R. An open loop at a rate that varies says nothing about R.
+* A **saturating** run shows a throughput T. If T < R and the limit was the replicas or the frontend, the configuration
+  does not carry R. If the limit was the client or the load, more was possible and nothing is known. If T >= R, the
+  throughput suffices. The latency is that of a window that is always full. If it holds the objective, it does so for
+  senders that never have more requests outstanding. It shows nothing about requests that arrive at rate R regardless
+  of replies: it does not bound their queue, and they do not wait as long as in a window of thousands.
 
 A metric that was not measured, or is not known well enough to lie on one side of its bound (`loadgen.judging.slo`),
 shows nothing either: the configuration is undecided.
 
-An invalid run shows nothing. Where a valid one would decide, the configuration was not measured validly.
+An invalid run shows nothing. If a valid one would decide, the configuration was not measured validly.
 
 A configuration with failed batches is barred: smaller batches gave the answers, so the figures are not its own.
 

@@ -45,7 +45,7 @@ HELD_BACK_SHARE = 0.05
 
 DISTURBED_SHARE = 0.25
 NOTED_SHARE = 0.05
-"""From these shares of time on, processes outside the plan decided the result, or have to be mentioned."""
+"""From these shares of time on, processes outside the plan decided the result, or are mentioned."""
 
 EDGES_SHARE, EDGES_S, EDGES = 0.05, 0.5, 10
 """A server is read shortly before the measured part begins and after it ends, so it counts more answers: at most this
@@ -82,7 +82,7 @@ class Check:
     Attributes:
         name: what was checked.
         measured: what was found, in words.
-        limit: what it has to keep, in words.
+        limit: the bound that it must keep, in words.
         verdict: `passed`; `noted`: passed, but the reader should know; `failed`; `unknown`: the data for it is missing.
         remedy: what to do about a failure; None where it passed.
     """

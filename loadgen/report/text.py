@@ -34,7 +34,7 @@ TRIAL_S = 2.0
 """About how long the client's own ceiling takes to measure."""
 
 LEAST_FLOOR_SHARE = 0.01
-"""In a closed loop a floor that is less of the p50 is not shown."""
+"""In a closed loop, a floor below this share of the p50 is not shown."""
 
 _COUNTS = {
     "completed": "completed",
@@ -309,7 +309,7 @@ def _shape(spec: TensorSpec) -> str:
 
 
 def results_text(results: Results) -> str:
-    """What came out, in a few lines."""
+    """The results of a run, in a few lines."""
     summary = results.summary
     latency = "  ".join(f"{name} {_latency(name, summary)}" for name in summary.latency_ms)
     counts = ", ".join(f"{count:,} {words}" for name, words in _COUNTS.items() if (count := getattr(summary, name)))
@@ -339,13 +339,13 @@ def results_text(results: Results) -> str:
 
 
 def _queued(results: Results) -> list[str]:
-    """That latencies are those of a queue, where they are."""
+    """Says that latencies are those of a queue, where they are."""
     kind = latency_kind([run_of(results, Path())])
     return [f"{'':<12}{LATENCY_OF[kind]}"] if kind == "queue" else []
 
 
 def _latency(name: str, summary: Summary) -> str:
-    """A latency with its interval, or with what it is at least; with the marks of what notes say."""
+    """A latency with its interval or its lower bound, and the marks that the notes explain."""
     if (above_ms := (summary.latency_above_ms or {}).get(name)) is not None:
         return f"above {number(above_ms)}"
     value, mark = number(summary.latency_ms[name]), "*" if name in summary.marked else ""
@@ -437,7 +437,7 @@ def _server(results: Results) -> list[str]:
 
 
 def _of_servers(results: Results) -> str:
-    """That what the server counted for the verdict is not limited to a steady time."""
+    """Says that the server's counts behind the verdict are not limited to a steady time."""
     counted = results.frontend_counters is not None or results.server_statistics is not None
     whole = whole_text(results.summary.measured.steady_window_s)
     return f"; the server's counts are{whole.removeprefix(',')}" if counted and whole else ""

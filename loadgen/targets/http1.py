@@ -1,10 +1,10 @@
 """The HTTP/1.1 target: prepared messages, one at a time on each connection.
 
-Answers are parsed by llhttp, through httptools; of the clients that were tried it is the one that costs least, see
-docs/performance.md. Connections are opened as they are needed, up to a number; requests beyond wait for one.
+llhttp parses the answers, through httptools: the cheapest parser of those that were tried, see docs/performance.md.
+Connections are opened as they are needed, up to a number; further requests wait for one.
 
-A server may close a connection that has been idle for a while in the moment in which the next request is sent. Such a
-request is sent once more, on a connection that is new: there it is the first, and the first is never repeated.
+A server may close an idle connection just when the next request is sent. Such a request is sent once more, as the first
+of a new connection; the first request of a connection is never repeated.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ class HttpTarget(Target, Delivers):
             return (str(error) if wrong is None else wrong), b""
 
     def lost(self, connection: Http1Connection, request_id: int | None, reason: str | None) -> None:
-        """A connection is no more, nor the answer to its request, if any; no reason where no request waits for it.
+        """A connection is closed, and its request, if any, has no answer.
 
         A server that had answered on it and began no other answer has closed it as an idle one, most likely.
 
