@@ -141,11 +141,15 @@ def test_a_remedy_has_them_too():
 
 
 def test_an_error_behind_an_option_has_them(capsys):
-    """The parser of an option's text may refuse by fields."""
+    """The parser of an option's text may refuse by fields; the value of another field is that of its own option."""
 
     def parse(text):
+        raise ConfigError(f"{text}: odd beside {{Inputs.count}}")
+
+    def parse_another(text):
         raise FieldError("Inputs.count", text, "is odd")
 
-    with pytest.raises(typer.Exit), console.one_line_errors():
-        console.parsed("--some", parse, "x")
-    assert capsys.readouterr().err == "loadgen: --some --inputs x: odd\n"
+    for read in (parse, parse_another):
+        with pytest.raises(typer.Exit), console.one_line_errors():
+            console.parsed("--some", read, "x")
+    assert capsys.readouterr().err == "loadgen: --some x: odd beside --inputs\nloadgen: --inputs x: odd\n"

@@ -157,7 +157,9 @@ def test_a_number_that_no_measurement_comes_to_is_named(tmp_path, number):
     text = VERSION_2.read_text()
     before = json.loads(text)["summary"]["throughput_rps"]
     path.write_text(text.replace(f'"throughput_rps": {before}', f'"throughput_rps": {number}', 1))
-    with pytest.raises(ConfigError, match=r": summary\.throughput_rps is a number that no measurement comes to$"):
+    with pytest.raises(
+        ConfigError, match=r": summary\.throughput_rps is a number that no measurement comes to; name another$"
+    ):
         read(path)
 
 
