@@ -78,7 +78,7 @@ def sized(tmp_path, outcome: Outcome = "pass", rate_rps: float = 100.0) -> Sized
         except StopIteration as end:
             serve = SimpleNamespace(model="noop")
             plan: Any = SimpleNamespace(config=SimpleNamespace(trace=None, base=SimpleNamespace(serve=serve)))
-            plan.question = QUESTION
+            plan.question, plan.context = QUESTION, SimpleNamespace(where="this machine", cluster=None)
             return Sized(end.value, plan, tmp_path, 14.0 * number)
 
 
