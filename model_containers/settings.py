@@ -120,10 +120,9 @@ def _credentials(path: str | None, text: str | None) -> Credentials | None:
 
 def _between(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        number = int(text)
-        if not low <= number <= high:
-            raise ValueError(f"must be {low} to {high}")
-        return number
+        if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(text)
 
     return parse
 
@@ -135,14 +134,17 @@ def _truth(text: str) -> bool:
 
 
 def _fraction(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
     if not 0 < number <= 1:
-        raise ValueError("must be above 0 and at most 1")
+        raise ValueError("must be a number above 0 and at most 1")
     return number
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    shape = tuple(int(size) for size in text.lower().split("x"))
-    if min(shape) < 1:
-        raise ValueError("each dimension is at least 1")
-    return shape
+    sizes = text.lower().split("x")
+    if not all(size.isascii() and size.isdigit() and int(size) for size in sizes):
+        raise ValueError("must be dimensions of at least 1, such as 299x299x3")
+    return tuple(map(int, sizes))

@@ -58,7 +58,7 @@ def test_describing_imports_no_framework():
     [
         (["describe", "resnet"], 1, "model 'resnet': does not exist; choose one of"),
         (["serve", "inception", "--input-type", "doubles"], 1, "inception takes floats or bytes or strings; use that"),
-        (["serve", "noop", "--port", "x"], 2, "--port=x"),
+        (["serve", "noop", "--port", "x"], 2, "--port x: must be a whole number from 1 to 65535"),
         (["describe", "inception", "--weights", "/no/such.h5"], 1, "/no/such.h5"),
         (["describe", "inception", "--input-shape", "2x2"], 1, "--input-shape"),
         (["reference", "noop", "--input", "/no/such.npy"], 1, "/no/such.npy"),

@@ -66,13 +66,15 @@ def test_a_model_path_is_a_weights_file_unless_weights_are_named():
 @pytest.mark.parametrize(
     ("flags", "environment", "text"),
     [
-        ({}, {"CLIPPER_PORT": "x"}, "CLIPPER_PORT x"),
-        ({}, {"CLIPPER_PORT": "70000"}, "CLIPPER_PORT 70000: must be 1 to 65535"),
+        ({}, {"CLIPPER_PORT": "x"}, "CLIPPER_PORT x: must be a whole number"),
+        ({}, {"CLIPPER_PORT": "70000"}, "CLIPPER_PORT 70000: must be a whole number from 1 to 65535"),
         ({"port": "0"}, {}, "--port 0"),
         ({}, {"CLIPPER_INPUT_TYPE": "images"}, "CLIPPER_INPUT_TYPE images"),
-        ({}, {"CLIPPER_GPU_MEM_FRAC": "1.5"}, "CLIPPER_GPU_MEM_FRAC 1.5"),
+        ({}, {"CLIPPER_GPU_MEM_FRAC": "1.5"}, "CLIPPER_GPU_MEM_FRAC 1.5: must be a number above 0"),
+        ({}, {"CLIPPER_GPU_MEM_FRAC": "half"}, "CLIPPER_GPU_MEM_FRAC half: must be a number above 0"),
         ({}, {"LOADGEN_REPLY_TIMES": "yes"}, "LOADGEN_REPLY_TIMES yes: must be 0 or 1"),
-        ({"input-shape": "0x2"}, {}, "--input-shape 0x2"),
+        ({"input-shape": "0x2"}, {}, "--input-shape 0x2: must be dimensions"),
+        ({"input-shape": "2x"}, {}, "--input-shape 2x: must be dimensions"),
         ({"max-batch": "0"}, {}, "--max-batch 0"),
     ],
 )
