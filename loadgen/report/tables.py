@@ -144,7 +144,8 @@ def _below(collection: Collection) -> list[str]:
     lines += flat(cells)
     if any(cell.uncertain(metric) for cell in cells for metric in ("p50", "p99")):
         lines.append("~ too few independent answers for an interval")
-    lines += dict.fromkeys(text for cell in cells if (text := MARKS[latency_kind(cell.counted)][1]))
+    shown = [cell for cell in cells if any(latency_text(cell, metric) != "-" for metric in ("p50", "p99"))]
+    lines += dict.fromkeys(text for cell in shown if (text := MARKS[latency_kind(cell.counted)][1]))
     return lines
 
 

@@ -339,9 +339,9 @@ def results_text(results: Results) -> str:
 
 
 def _queued(results: Results) -> list[str]:
-    """Says that latencies are those of a queue, where they are."""
+    """Says that latencies are those of a queue, where they are and there are any."""
     kind = latency_kind([run_of(results, Path())])
-    return [f"{'':<12}{LATENCY_OF[kind]}"] if kind == "queue" else []
+    return [f"{'':<12}{LATENCY_OF[kind]}"] if kind == "queue" and results.summary.measured.completed else []
 
 
 def _latency(name: str, summary: Summary) -> str:

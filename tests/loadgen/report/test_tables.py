@@ -97,6 +97,14 @@ def test_what_a_latency_is_of_is_marked(run, kind):
     assert (text in below) == bool(mark)
 
 
+def test_a_cell_without_an_answer_has_no_legend_of_its_latency():
+    """Its latency is a dash."""
+    nothing = at_a_rate(50.0, 0.0)
+    unknown = dict.fromkeys(nothing.summary.latency_ms)
+    what = collection([replace(nothing, summary=replace(nothing.summary, latency_ms=unknown))])
+    assert not any("its queue's" in " ".join(row) for row in shown(what))
+
+
 @pytest.mark.parametrize("width", [60, 72, 80, 100, 120, 200])
 def test_a_narrow_terminal_keeps_the_limit(width):
     """It leaves out what a name has already, and says which columns."""

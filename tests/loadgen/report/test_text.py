@@ -227,6 +227,14 @@ def test_the_latency_of_a_saturated_run_is_its_queues():
         assert (said in lines) == (saturated in ("yes", "near"))
 
 
+def test_a_run_without_an_answer_has_no_queue():
+    """Its latency is not known: no queue made it."""
+    saturated = replace(RESULTS, verdict=replace(RESULTS.verdict, saturated="yes"))
+    assert "its queue's" in results_text(saturated)
+    summary = replace(RESULTS.summary, measured=replace(RESULTS.summary.measured, completed=0))
+    assert "its queue's" not in results_text(replace(saturated, summary=summary))
+
+
 def test_a_sweep_says_that_a_p99_is_uncertain_and_what_an_anchor_shows():
     """A p99 that is another is drift, whatever the throughput."""
     whole = Entry("b1", 1, 1, 1, 0, "cell", "x", None, 9.0, 3.2, "yes", "2026-01-01T00:00:00+00:00", p99_uncertain=True)
