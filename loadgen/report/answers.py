@@ -262,6 +262,8 @@ def _unknown(model: str, cells: Sequence[Cell]) -> Answer:
     """That runs alone do not say what to deploy, and the command that does."""
     if any(cell.load.arrivals is not None and cell.invalid is None for cell in cells):
         text = f"not known for {model}; name a rate and an objective, --rate RATE --slo '{OBJECTIVE}'"
+    elif any(cell.load.arrivals is not None for cell in cells):
+        text = f"not known for {model}: no valid run at a rate"
     else:
         text = f"not known for {model}: runs at full speed have no latency at a rate"
     return Answer(False, text, (), size_command(cells, None, OBJECTIVE))

@@ -376,7 +376,7 @@ def _count(value: int | None) -> str:
 
 
 def half_width(spread: Spread | None) -> str:
-    """Half of what lies between the least and the most, as a share of the median."""
-    if spread is None:
+    """Half of what lies between the least and the most, as a share of the median; a dash where both are one."""
+    if spread is None or spread.low == spread.high:
         return "-"
     return f"{(spread.high - spread.low) / 2 / spread.median:.1%}" if spread.median else "-"

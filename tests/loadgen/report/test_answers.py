@@ -14,6 +14,7 @@ from loadgen.cli.verbs import app
 from loadgen.experiments.probes import Probe
 from loadgen.experiments.search import Capacity
 from loadgen.judging.slo import parse
+from loadgen.judging.validity import Check
 from loadgen.report.answers import Asked, answers
 from loadgen.report.found import FoundCapacity, FoundSize, SizedCapacity, SizedCell, SizedShown
 from loadgen.report.reading import UnfinishedSize
@@ -271,3 +272,10 @@ def test_the_first_line_of_the_report_answers(tmp_path):
     for words, missing in ((["--rate", "40"], "--slo"), (["--slo", "p99<1s"], "--rate")):
         done = CliRunner().invoke(app, ["report", str(path), *words])
         assert (done.exit_code, done.output) == (2, f"loadgen: {' '.join(words)}: {missing} is missing; name both\n")
+
+
+def test_an_invalid_run_at_a_rate_is_no_run_at_full_speed():
+    """It has a latency, which counts for nothing."""
+    failed = Check("outside load", "a lot", "little", "failed", "end it")
+    [[first, _]] = lines(collection([replace(at_a_rate(50.0), certificate=[failed])]))
+    assert first == "deploy      not known for noop: no valid run at a rate"

@@ -15,8 +15,8 @@ from frontend_launch.quantities import number
 from loadgen.cli.verbs import app
 from loadgen.load.summary import MeasuredPart
 from loadgen.report.reading import Collection, Missing
-from loadgen.report.tables import MARKS, csv_text, json_text, latency_kind, terminal_table
-from loadgen.results.cells import cells_of, run_of
+from loadgen.report.tables import MARKS, csv_text, half_width, json_text, latency_kind, terminal_table
+from loadgen.results.cells import Spread, cells_of, run_of
 from loadgen.results.files import save
 
 SWEEP = Path("sweep")
@@ -293,3 +293,13 @@ def test_best_says_by_its_code_whether_there_is_one(tmp_path, runner, rate, slo,
     assert done.stdout.startswith(
         {0: "best        r1-c1-b2 (1 core, 0 GPUs)\n", 8: "best        none: 1 ", 10: "best        undecided"}[code]
     )
+
+
+@pytest.mark.parametrize(
+    ("spread", "text"),
+    [(None, "-"), (Spread(5.0, 5.0, 5.0), "-"), (Spread(10.0, 9.0, 11.0), "10.0%"), (Spread(0.0, 0.0, 1.0), "-")],
+    ids=["unknown", "one run", "several", "of nothing"],
+)
+def test_one_run_has_no_spread(spread, text):
+    """A share of 0.0% would say that repeats agree."""
+    assert half_width(spread) == text
