@@ -57,24 +57,29 @@ async def deployed(plan: Plan) -> AsyncIterator[Deployment]:
     assert isinstance(serve, Deploy)
     check_open_files(len(plan.placement.replicas), plan.config.client.processes)
     async with contextlib.AsyncExitStack() as stack:
-        ports = _chosen(serve)
+        ports, note = _chosen(serve)
+        _tell(note)
         try:
             deployment = await stack.enter_async_context(_deployment(plan, serve, ports))
         except UnavailableError:
-            if (others := _chosen(serve)) == ports:
+            others, note = _chosen(serve)
+            if others == ports:
                 raise
+            _tell(note)
             deployment = await stack.enter_async_context(_deployment(plan, serve, others))
         yield deployment
 
 
-def _chosen(serve: Deploy) -> Ports:
-    """The ports to bind now, logging why they are not the usual ones."""
+def _chosen(serve: Deploy) -> tuple[Ports, str]:
+    """The ports to bind now, and why they are not the usual ones; empty where there is nothing to say."""
     if serve.on_cluster:  # whose nodes may have other frontends on the usual ports
-        return free(serve.ports, serve.named_ports)
-    ports, note = chosen(serve.ports, serve.named_ports, serve.publish_address)
+        return free(serve.ports, serve.named_ports), ""
+    return chosen(serve.ports, serve.named_ports, serve.publish_address)
+
+
+def _tell(note: str) -> None:
     if note:
         log.info("ports: %s", note)
-    return ports
 
 
 def _deployment(plan: Plan, serve: Deploy, ports: Ports) -> Deployment:

@@ -78,3 +78,17 @@ def test_ports_with_an_option_do_not_give_way(taken):
     with pytest.raises(UnavailableError, match="cannot be used"):
         asyncio.run(ports_of(Deploy("noop", ports=usual, named_ports=MOVABLE)))
     assert tried == [usual]
+
+
+def test_ports_in_use_are_said_once_where_the_start_fails(taken, monkeypatch, caplog):
+    """The second choice is the first: nothing starts again."""
+    usual, _ = taken
+
+    def refused(plan, serve, ports):
+        raise UnavailableError("no engine answers")
+
+    monkeypatch.setattr(servers, "_deployment", refused)
+    caplog.set_level("INFO", servers.log.name)
+    with socket.create_server((HOST, usual.request)), pytest.raises(UnavailableError, match="no engine answers"):
+        asyncio.run(ports_of(Deploy("noop", ports=usual)))
+    assert [text.startswith("ports: ") for text in caplog.messages] == [True]
