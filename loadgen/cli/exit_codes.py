@@ -4,7 +4,8 @@
 code meaning
 ==== ==========================================================================================
 0    the run ended as asked
-1    a fault of the program itself
+1    a fault of the program itself, or standard output cannot be written, or a model does not match its description
+     (``models verify``)
 2    an option or a setting that makes no sense
 3    the machine does not have what was asked of it (cores, GPUs, open files, ports for connections)
 4    something could not be started, or was not ready in time (a port in use, a replica)
