@@ -140,9 +140,10 @@ def parse_rate(text: str) -> float:
         ConfigError: it is something else; the field refuses numbers that are not rates.
     """
     match = _RATE.fullmatch(text.strip())
-    if match is None:
+    rate = math.inf if match is None else float(match[1]) / _SECONDS[(match[2] or "s").lower()]
+    if math.isinf(rate):
         raise ConfigError(f"{text!r}: not a rate; write requests a second such as 100, or 6/m or 360/h")
-    return float(match[1]) / _SECONDS[(match[2] or "s").lower()]
+    return rate
 
 
 def parse_share(text: str) -> float:

@@ -79,13 +79,16 @@ def normalise_argv(argv: Sequence[str], list_options: Mapping[str, str]) -> list
 _WITHOUT_VALUE = {"--web": "0"}
 """Options whose value may be left out, and what that means."""
 
+_OPTION = re.compile(r"-(?!\d)")
+"""The beginning of an option; a negative number is a value."""
+
 
 def _with_values(argv: Sequence[str]) -> list[str]:
     """The words, with the value of each option that has none and may do without."""
     words = list(argv)
     until = words.index("--") if "--" in words else len(words)
     for at in reversed(range(until)):
-        if words[at] in _WITHOUT_VALUE and (at + 1 == until or words[at + 1].startswith("-")):
+        if words[at] in _WITHOUT_VALUE and (at + 1 == until or _OPTION.match(words[at + 1])):
             words[at] += f"={_WITHOUT_VALUE[words[at]]}"
     return words
 

@@ -288,7 +288,7 @@ def inputs(
 ) -> Settings:
     """What to send."""
     ranges = console.optional("--input-range", parse_ranges, input_range)
-    layout = None if input_layout is None else input_layout.upper()
+    layout = next((known for known in LAYOUTS if known.lower() == (input_layout or "").lower()), input_layout)
     sent = Inputs(input_, inputs, ranges or {}, input_dtype, layout, resize, allow_nan)
     return {"inputs": sent, "verify": verify}
 

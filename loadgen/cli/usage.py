@@ -135,9 +135,12 @@ def _meant(argv: Sequence[str]) -> tuple[str, Any]:
 
 
 def _remedy(flag: str, near: Sequence[str]) -> str:
-    if others := option_sources.takers(flag):
-        return f"{listed(others)} take{'s' * (len(others) == 1)} it, "
-    return _question(near)
+    others = option_sources.takers(flag)
+    if not others:
+        return _question(near)
+    meant = [name for name in near if name == f"{flag}s"]
+    it = flag if meant else "it"
+    return f"{_question(meant)}{listed(others)} take{'s' * (len(others) == 1)} {it}, "
 
 
 def _unknown_command(word: str, commands: Iterable[str], see: str) -> str:
@@ -166,8 +169,9 @@ def _extra(words: str, argv: Sequence[str], command: Any, see: str) -> str:
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     if arguments:
         return f"{words}: more than {command.name} takes; {see}"
-    named = any(each.name == "model" for each in command.params)
-    remedy = "name a model with -m, " if named and " " not in words else ""
+    flags: list[str] = next((each.opts for each in command.params if each.name == "model"), [])
+    named = any(word.partition("=")[0] in flags for word in argv)
+    remedy = "name a model with -m, " if flags and not named and " " not in words else ""
     return f"{words}: {command.name} takes only options; {remedy}{see}"
 
 

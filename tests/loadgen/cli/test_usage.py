@@ -27,6 +27,11 @@ from loadgen.cli.verbs import commands
             "-m noop",
             "-m: no option of loadgen; size, saturate, rate, sweep, capacity and up take it, see `loadgen --help`",
         ),
+        (
+            "sweep --rate 5",
+            "--rate: no option of loadgen sweep; did you mean --rates? size, rate, report and best take --rate, "
+            "see `loadgen sweep --help`",
+        ),
         ("models verify --x", "--x: no option of loadgen models verify; see `loadgen models verify --help`"),
         ("saturate -m noop -d", "-d: its value is missing; see `loadgen saturate --help`"),
         ("models verify --timeout", "--timeout: its value is missing; see `loadgen models verify --help`"),
@@ -48,6 +53,9 @@ from loadgen.cli.verbs import commands
         ("models x", "x: no such command; see `loadgen models --help`"),
         ("rate --seed abc", "--seed 'abc': not a whole number; write digits, such as 5"),
         ("rate --seed=", "--seed '': not a whole number; write digits, such as 5"),
+        ("rate -m noop --rate 5 --web -1", "--web -1: no port; use 0 to 65535"),
+        ("rate -m noop --rate 5 --input x --input-layout x", "--input-layout x: no layout; choose NCHW or NHWC"),
+        ("saturate -m noop b", "b: saturate takes only options; see `loadgen saturate --help`"),
         ("rate --web 0.5", "--web '0.5': not a whole number; write digits, such as 5"),
         ("rate --time-scale x", "--time-scale 'x': not a number; write such as 0.5"),
         ("size --core-cost x --slo p99<1s", "--core-cost 'x': not a number; write such as 0.5"),
