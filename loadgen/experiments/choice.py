@@ -267,7 +267,7 @@ class _Case:
         answers = min((run.results.summary.measured.completed for run in runs), default=0)
         for metric in (condition.metric for condition in self.objective):
             if any(metric in run.results.summary.uncertain for run in runs):
-                return f"{metric} has no interval, of too few independent answers; its bounds keep the objective"
+                return f"{metric} has no interval (too few independent answers); its bounds hold the objective"
             if metric.startswith("p") and any(run.results.summary.intervals_ms is None for run in runs):
                 quantile = float(metric[1:]) / 100
                 wanted = math.ceil(_SURE_Z2 * quantile / (1 - quantile))

@@ -219,10 +219,10 @@ class _Reader:
         header = ledger.read_header(path)
         entries = list(ledger.read_entries(path))
         if not entries and depth:
-            self._skipped.append(f"{path} (a sweep without a finished measurement)")
+            self._skipped.append(f"{path} (no finished measurement)")
             return False
         if not entries:
-            problem = "holds a sweep without a finished measurement"
+            problem = "holds no finished measurement"
             raise ConfigError(f"{path}: {problem}; wait for it, or run its command again")
         sweep = path.resolve()
         self._missing[sweep] = [

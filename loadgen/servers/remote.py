@@ -107,7 +107,7 @@ class RemoteServer(Server):
         if not self.remote.options.address.protocol.multiplexed:
             most = plan.load.most_connections
             if most > 1:
-                self._tell(f"connections: {most:,} at most, one for each request in flight; --connections N says fewer")
+                self._tell(f"connections: {most:,} at most, one per request in flight; use --connections N for fewer")
             return most
         address = self.remote.options.address
         try:

@@ -296,7 +296,7 @@ def test_what_is_not_known_well_enough_is_undecided(offered):
     assert few.candidates[0].text.endswith("p99 9 ms, wanted <250ms (of too few requests)")
     known = {"intervals_ms": {}, "bounds_ms": {"p99": (8.0, 36.0)}}
     best = answer(with_answers(600, made, **known)).best
-    assert best.caution == "p99 has no interval, of too few independent answers; its bounds keep the objective"
+    assert best.caution == "p99 has no interval (too few independent answers); its bounds hold the objective"
     assert "; p99 ~9 ms" in choice_text(answer(with_answers(600, made, **known)), "…")
     wide = answer(with_answers(600, made, intervals_ms={}, bounds_ms={"p99": (8.0, 300.0)}))
     assert (wide.best, wide.undecided) == (None, True)

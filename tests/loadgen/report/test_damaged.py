@@ -107,7 +107,7 @@ HEADER = json.dumps({"schema_version": 1, "settings": {}})
         ("[]", "", "not the directory of a sweep: "),
         ("[" * 100_000, "", "not the directory of a sweep: "),
         ('{"schema_version": "1"}', "", "not the directory of a sweep: "),
-        (HEADER, "\xff\n[1]\n" + "[" * 100_000, "holds a sweep without a finished measurement"),
+        (HEADER, "\xff\n[1]\n" + "[" * 100_000, "holds no finished measurement"),
         (HEADER, None, "ledger.jsonl: cannot be read: Is a directory"),
         (None, "", "not the directory of a sweep: "),
     ],

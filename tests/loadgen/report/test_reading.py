@@ -114,7 +114,7 @@ def test_what_is_skipped_inside_a_directory_is_said(tmp_path):
     (line,) = collect([tmp_path]).left_out
     assert line == (
         f"{tmp_path}: skipped {tmp_path}/before.json (its name is not results-*.json), "
-        f"{tmp_path}/1/2/3/4/5 (more than 4 levels below), {tmp_path}/sweep-1 (a sweep without a finished measurement)"
+        f"{tmp_path}/1/2/3/4/5 (more than 4 levels below), {tmp_path}/sweep-1 (no finished measurement)"
     )
 
 
@@ -246,7 +246,7 @@ def test_a_sweep_without_a_measurement(tmp_path, ledger):
     with pytest.raises(ConfigError) as error:
         collect([sweep])
     remedy = "wait for it, or run its command again"
-    assert str(error.value) == f"{sweep}: holds a sweep without a finished measurement; {remedy}"
+    assert str(error.value) == f"{sweep}: holds no finished measurement; {remedy}"
 
 
 def test_a_sweep_of_failures_is_reported(tmp_path):
