@@ -157,10 +157,10 @@ def _check_list(option: str, noun: str, numbers: tuple[int, ...], existing: tupl
     if unknown:
         none = f"this machine has no {noun}s; use {option} none"
         remedy = f"choose from {core_ranges(existing)}{note}" if existing else none
-        raise PlacementError(f"{option}: {_named(noun, unknown)} not usable here; {remedy}")
+        raise PlacementError(f"{option} {core_ranges(unknown)}: not usable here; {remedy}")
     repeated = [number for number, times in Counter(numbers).items() if times > 1]
     if repeated:
-        raise RequestError(f"{option}: names {_named(noun, repeated)} more than once; name each once")
+        raise RequestError(f"{option} {core_ranges(repeated)}: named more than once; name each once")
 
 
 def cpu_shortage(topology: Topology, request: PlacementRequest, pool: tuple[int, ...]) -> PlacementError:

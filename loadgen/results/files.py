@@ -71,7 +71,9 @@ def make_directory(directory: Path) -> None:
         with tempfile.TemporaryFile(dir=directory) as file:
             os.posix_fallocate(file.fileno(), 0, ROOM_BYTES)
     except OSError as error:
-        raise ConfigError(f"{_refused(directory, error)}; choose another {{Output.results_dir}}") from None
+        reason = error.strerror or type(error).__name__
+        problem = f"not writable: {reason}; name another directory"
+        raise ConfigError(f"{{Output.results_dir}} {directory}: {problem}") from None
 
 
 def _refused(directory: Path, error: OSError) -> str:

@@ -134,7 +134,8 @@ class HttpEndpoint(Remote):
             writer.close()
         except OSError as error:
             reason = error.strerror or "no answer"
-            raise unreachable(f"{self.options.address.shown}: cannot be reached: {reason}", error) from None
+            problem = f"cannot be reached: {reason}; start the server, or correct the address"
+            raise unreachable(f"{self.options.address.shown}: {problem}", error) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,7 @@ def test_gpus_that_no_node_has_are_refused():
 
 def test_a_refusal_names_the_node():
     """Where the plan of one node fails."""
-    with pytest.raises(PlacementError, match=r"^a: --client-cpus: core 9 not usable here"):
+    with pytest.raises(PlacementError, match=r"^a: --client-cpus 9: not usable here"):
         plan_over(THREE[0], THREE, PlacementRequest(client_cpus=(9,)))
 
 

@@ -539,35 +539,35 @@ def test_memory_follows_cores():
         pytest.param(
             machine(8),
             PlacementRequest(cpus=(7, 8, 9)),
-            "--cpus: cores 8,9 not usable here; choose from 0-7",
+            "--cpus 8,9: not usable here; choose from 0-7",
             id="unknown cores",
         ),
         pytest.param(
             machine(8),
             PlacementRequest(client_cpus=(8,)),
-            "--client-cpus: core 8 not usable here; choose from 0-7",
+            "--client-cpus 8: not usable here; choose from 0-7",
             id="an unknown core for the client",
         ),
         pytest.param(
             machine(8),
             PlacementRequest(cpus=(4, 5, 4)),
-            "--cpus: names core 4 more than once; name each once",
+            "--cpus 4: named more than once; name each once",
             id="a core twice",
         ),
         pytest.param(
             BIG,
             PlacementRequest(gpus=(0, 2)),
-            "--gpus: GPU 2 not usable here; choose from 0,1",
+            "--gpus 2: not usable here; choose from 0,1",
             id="an unknown GPU",
         ),
         pytest.param(
             machine(8),
             PlacementRequest(gpus=(0, 1)),
-            "--gpus: GPUs 0,1 not usable here; this machine has no GPUs; use --gpus none",
+            "--gpus 0,1: not usable here; this machine has no GPUs; use --gpus none",
             id="no GPU at all",
         ),
         pytest.param(
-            BIG, PlacementRequest(gpus=(1, 1)), "--gpus: names GPU 1 more than once; name each once", id="a GPU twice"
+            BIG, PlacementRequest(gpus=(1, 1)), "--gpus 1: named more than once; name each once", id="a GPU twice"
         ),
         pytest.param(
             machine(8),

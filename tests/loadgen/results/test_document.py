@@ -325,7 +325,7 @@ def test_a_file_system_without_links_does_too(results, tmp_path, monkeypatch):
 def test_a_directory_that_cannot_be_made_is_one_line(tmp_path):
     """It names the option, before anything is measured."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"\(Not a directory\); choose another results_dir"):
+    with pytest.raises(ConfigError, match=r"^results_dir .*: not writable: Not a directory; name another"):
         make_directory(tmp_path / "file" / "below")
 
 
@@ -337,7 +337,7 @@ def test_a_directory_without_room_is_one_line(tmp_path, monkeypatch):
 
     make_directory(tmp_path)
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(ConfigError, match=r"\(No space left on device\); choose another results_dir"):
+    with pytest.raises(ConfigError, match=r"^results_dir .*: not writable: No space left on device; name"):
         make_directory(tmp_path)
     assert not list(tmp_path.iterdir())
 
