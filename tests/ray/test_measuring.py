@@ -12,7 +12,8 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from ray_nodes import ENDED_S, Nodes, gone
+from ray_nodes import Nodes
+from ray_runs import ENDED_S, gone
 
 STARTED_S = 120.0
 

@@ -5,29 +5,26 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
 import warnings
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 STORE_BYTES = 80 << 20
-
-ENDED_S = 60.0
-"""Patience for processes to end; a run has ended by then."""
+CLIENTS = "loadgen.load.client_process"
+"""Module of a client process."""
 
 
 class Part(NamedTuple):
     """A process that an actor supervises.
 
     Attributes:
-        words: its command.
+        words: of its command line.
         actor: the process of the actor.
         raylet: the process that manages the node.
     """
 
-    words: str
+    words: list[str]
     actor: int
     raylet: int
 
@@ -82,11 +79,11 @@ class Nodes:
         raylets, found = self.raylets(), {}
         for path in Path("/proc").glob("[0-9]*"):
             with suppress(OSError, IndexError):
-                words = (path / "cmdline").read_text().replace("\0", " ")
-                above = parent(int(path.name))
-                raylet = parent(above)
-                if (" serve " in words or "client_process" in words) and raylet in raylets:
-                    found[int(path.name)] = Part(words, above, raylet)
+                words = (path / "cmdline").read_text().split("\0")
+                actor = _parent(int(path.name))
+                raylet = _parent(actor)
+                if ("serve" in words or CLIENTS in words) and raylet in raylets:
+                    found[int(path.name)] = Part(words, actor, raylet)
         return found
 
     def shutdown(self) -> None:
@@ -97,19 +94,9 @@ def _raylet(node: Any) -> int:
     return int(node.all_processes["raylet"][0].process.pid)
 
 
-def parent(pid: int) -> int:
+def _parent(pid: int) -> int:
     """The number of the process that started a process."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def gone(pids: Iterable[int]) -> bool:
-    """Whether processes end within the time that nothing may stay."""
-    limit = time.monotonic() + ENDED_S
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
-        if time.monotonic() > limit:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def _free_port() -> int:
