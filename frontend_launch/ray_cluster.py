@@ -41,6 +41,7 @@ LOCAL_STORE_BYTES = 100 << 20
 """Of the object store of a cluster on this machine: what workers say is small."""
 
 _NODE_LABEL = "ray.io/node-id"
+_NAMESPACE = "loadgen"
 
 
 def nodes() -> list[Node]:
@@ -64,19 +65,48 @@ def own_node(cluster: str) -> str:
     return "" if by_client_server else str(ray.get_runtime_context().get_node_id())
 
 
-def actor(kind: type, node_id: str, cpus: float) -> Any:
+def address(cluster: str) -> str:
+    """Of the cluster that this process is connected to, for other processes of this machine.
+
+    Args:
+        cluster: as this process names it.
+    """
+    variable = os.environ.get(VARIABLE, "")
+    if is_client_server(cluster, variable):
+        return cluster_address(cluster, variable).text
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def actor(kind: type, node_id: str, cpus: float, name: str | None = None) -> Any:
     """The handle of a new actor on a node.
 
     Args:
         kind: its class, which the nodes have too.
         node_id: of the node.
         cpus: cores to reserve.
+        name: by which other programs find it; None for none.
     """
     where = NodeAffinitySchedulingStrategy(node_id, soft=False)
-    return ray.remote(kind).options(num_cpus=cpus, max_restarts=0, scheduling_strategy=where).remote()
+    named = {"name": name, "namespace": _NAMESPACE, "max_restarts": 0, "scheduling_strategy": where}
+    return ray.remote(kind).options(num_cpus=cpus, **named).remote()
 
 
-def actor_in(group: PlacementGroup, place: int, kind: type, bundle: Bundle) -> Any:
+def found(name: str) -> Any:
+    """The handle of an actor that another program started.
+
+    Args:
+        name: of the actor.
+
+    Raises:
+        ActorLostError: it is gone.
+    """
+    try:
+        return ray.get_actor(name, _NAMESPACE)
+    except (ValueError, RayError, ConnectionError):
+        raise ActorLostError("the actor that supervises it is gone") from None
+
+
+def actor_in(group: PlacementGroup, place: int, kind: type, bundle: Bundle, name: str) -> Any:
     """The handle of a new actor in a bundle of a placement group.
 
     Args:
@@ -84,10 +114,11 @@ def actor_in(group: PlacementGroup, place: int, kind: type, bundle: Bundle) -> A
         place: of the bundle.
         kind: its class, which the nodes have too.
         bundle: what it has.
+        name: by which other programs find it.
     """
     where = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=place)
-    options = {"num_cpus": bundle.cpus, "num_gpus": bundle.gpus, "max_restarts": 0, "scheduling_strategy": where}
-    return ray.remote(kind).options(**options).remote()
+    named = {"name": name, "namespace": _NAMESPACE, "max_restarts": 0, "scheduling_strategy": where}
+    return ray.remote(kind).options(num_cpus=bundle.cpus, num_gpus=bundle.gpus, **named).remote()
 
 
 def kill(handle: Any) -> None:
@@ -178,8 +209,12 @@ def _reason(error: Exception) -> str:
 
 
 @contextlib.asynccontextmanager
-async def connected(cluster: str) -> AsyncIterator[None]:
+async def connected(cluster: str, variable: str | None = None) -> AsyncIterator[None]:
     """A connection to a cluster; one that is there already is used, and stays.
+
+    Args:
+        cluster: ``ray``, ``ray://HOST:PORT`` or ``ray:local``.
+        variable: the value of `VARIABLE`; None for that of the environment.
 
     Raises:
         LaunchError: it does not answer.
@@ -187,12 +222,14 @@ async def connected(cluster: str) -> AsyncIterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = cluster_address(cluster, os.environ.get(VARIABLE, ""))
+    if variable is None:
+        variable = os.environ.get(VARIABLE, "")
+    address = cluster_address(cluster, variable)
     await check_listening(address)
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     # Standard output may be a document. What Ray says there of a lost worker comes as an error too.
     setattr(ray._private.worker, "print_to_stdstream", lambda *_, **__: None)  # noqa: B010 - it is not public
-    if is_client_server(cluster, os.environ.get(VARIABLE, "")):
+    if is_client_server(cluster, variable):
         warnings.filterwarnings("ignore", message="Ray Client connection timed out")  # the error says it
     options: dict[str, Any] = {"address": address.text, "log_to_driver": False, "configure_logging": False}
     if cluster == "ray:local":

@@ -103,6 +103,11 @@ class DeploymentConfig:
     cluster: str = ""
 
     @property
+    def stays(self) -> bool:
+        """Until it is taken down: it has no client whose measurement ends."""
+        return all(row.role != "client" for row in self.placement.assignments)
+
+    @property
     def host(self) -> str:
         """Where this machine reaches what is bound on the address."""
         return LOOPBACK if ipaddress.ip_address(self.address).is_unspecified else self.address

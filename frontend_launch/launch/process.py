@@ -31,7 +31,7 @@ from frontend_launch.launch.launcher import (
     replica_environment,
 )
 from frontend_launch.launch.placement import Assignment
-from frontend_launch.launch.process_runs import Kept
+from frontend_launch.launch.process_runs import LOGS, Kept, Part
 from frontend_launch.ports import Ports
 from frontend_launch.tasks import gather_all
 from frontend_launch.wire import ipc_addresses
@@ -59,9 +59,9 @@ class ProcessLauncher(Launcher):
         self._config, self.stays = config, False
         self._stack = contextlib.ExitStack()
         self._directory = self._stack.enter_context(scratch.directory())
-        self.log_directory = self._directory / "logs"
+        self.log_directory = self._directory / LOGS
         self.log_directory.mkdir()
-        self._kept = Kept(self._directory)
+        self._kept = Kept(self._directory, config.stays)
         self.credentials_file: Path | None = None
 
     @override
@@ -95,19 +95,22 @@ class ProcessLauncher(Launcher):
         except ValueError:  # they ended without a line of JSON; the last of their log is one clear line
             raise UnavailableError(await process.log_tail(lines=1) or f"{assignment.role} ended at once") from None
         taken = Ports(**bound)
-        self._keep(assignment, process, taken.text)
-        return Endpoint(self._config.host, taken, sockets, sockets is not None, clients_credentials(self._config))
+        host = self._config.host
+        self._keep(assignment, process, taken.text, f"http://{host}:{taken.metrics}")
+        return Endpoint(host, taken, sockets, sockets is not None, clients_credentials(self._config))
 
-    def _keep(self, assignment: Assignment, process: Running, ports: str = "") -> None:
+    def _keep(self, row: Assignment, process: Running, ports: str = "", metrics: str = "") -> None:
         """Have `loadgen ps` list a process.
 
         Args:
-            assignment: of the process.
+            row: of the process.
             process: that runs.
             ports: that it listens on.
+            metrics: the URL of its metrics.
         """
-        cores = core_ranges(assignment.cores)
-        self._kept.add(assignment.role, process.pid, self._config.model_name, cores, assignment.gpu, ports)
+        gpu = "" if row.gpu is None else str(row.gpu)
+        name, cores = self._config.model_name, core_ranges(row.cores)
+        self._kept.add(Part(row.role, process.pid, name, cores, gpu, ports, metrics))
 
     def _sockets(self, role: str) -> Path | None:
         """A directory for a frontend's Unix sockets, where they pay and the system takes so long a path."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -37,9 +38,10 @@ from frontend_launch.launch.launcher import (
 )
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.process import FRONTENDS_TIMEOUT_S
-from frontend_launch.launch.process_runs import Kept
+from frontend_launch.launch.process_runs import LOGS, Kept, Part, Reader
 from frontend_launch.launch.supervisor import NodeReport, ProcessSupervisor, node_report, own_version
 from frontend_launch.launch.topology import Topology
+from frontend_launch.log_files import Added
 from frontend_launch.ports import Ports
 from frontend_launch.tasks import gather_all
 
@@ -112,13 +114,14 @@ class ActorPart(Running):
         role: its role in the placement.
         pid: of the process, on its node.
         here: the node is this machine.
-        actor: the handle of a `ProcessSupervisor`.
+        actor: the name of its `ProcessSupervisor` in the cluster.
+        handle: of that actor.
         launcher: that started it.
     """
 
-    def __init__(self, role: str, pid: int, here: bool, actor: Any, launcher: RayLauncher) -> None:
-        self.role, self.pid, self.here = role, pid, here
-        self._actor, self._launcher = actor, launcher
+    def __init__(self, role: str, pid: int, here: bool, actor: str, handle: Any, launcher: RayLauncher) -> None:
+        self.role, self.pid, self.here, self.actor = role, pid, here, actor
+        self._actor, self._launcher = handle, launcher
         self.exited: asyncio.Task[int] = asyncio.create_task(self._until_exit(), name=f"{role} exited")
 
     async def _until_exit(self) -> int:
@@ -183,15 +186,16 @@ class RayLauncher(Launcher):
         self._config, self.stays = config, False
         self._stack = contextlib.AsyncExitStack()
         self._directory = self._stack.enter_context(scratch.directory())
-        self.log_directory = self._directory / "logs"
+        self.log_directory = self._directory / LOGS
         self.log_directory.mkdir()
-        self._kept = Kept(self._directory)
+        self._kept = Kept(self._directory, config.stays)
         self.credentials_file = keep_credentials(config, self._directory)
         self._nodes: dict[str, Node] = {}
         self._own = ""
         self._bundles: dict[str, tuple[int, Bundle]] = {}
         """By role, with the place in the placement group."""
         self._actors: dict[str, Any] = {}
+        self._numbers = itertools.count()
 
     @override
     async def __aenter__(self) -> RayLauncher:
@@ -199,6 +203,7 @@ class RayLauncher(Launcher):
             await stack.enter_async_context(ray_cluster.connected(self._config.cluster))
             stack.callback(self._end_actors)
             self._nodes, self._own = _usable(), ray_cluster.own_node(self._config.cluster)
+            self._kept.cluster = ray_cluster.address(self._config.cluster)
             rows = self._config.placement.started
             if gone := sorted({row.node for row in rows} - self._nodes.keys()):
                 raise LaunchError(f"node {gone[0]} has left the cluster; try again")
@@ -240,7 +245,7 @@ class RayLauncher(Launcher):
             said = await part.log_tail(lines=1) or f"{row.role} ended at once"
             raise UnavailableError(f"{row.node}: {said}") from None
         taken = Ports(**bound)
-        self._keep(row, part, f"{address}: {taken.text}")
+        self._keep(row, part, f"{address}: {taken.text}", f"http://{address}:{taken.metrics}")
         return Endpoint(address, taken, credentials=clients_credentials(config))
 
     @override
@@ -259,7 +264,8 @@ class RayLauncher(Launcher):
 
     async def _start(self, command: Command, read_stdout: bool) -> ActorPart:
         role, node = command.role, self.node_of(command.role)
-        actor = self._actor(role)
+        name = f"{self._directory.name}/{role}/{next(self._numbers)}"
+        actor = self._actor(role, name)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await self._check_gpu(role, actor)
@@ -268,7 +274,7 @@ class RayLauncher(Launcher):
             raise LaunchError(f"{role} on {node}: no actor within {START_TIMEOUT_S:g} s; see `ray status`") from None
         except ActorLostError as error:
             raise LaunchError(f"{role} on {node} cannot be started: {error}") from None
-        return ActorPart(role, pid, self._nodes[node].node_id == self._own, actor, self)
+        return ActorPart(role, pid, self._nodes[node].node_id == self._own, name, actor, self)
 
     async def _check_gpu(self, role: str, actor: Any) -> None:
         """Compare the GPU that the cluster reserved with those of the plan; replicas of a node may swap them.
@@ -289,14 +295,18 @@ class RayLauncher(Launcher):
             text = f"{role} on {node}: Ray reserved GPU {given}, the plan has {', '.join(sorted(planned))}"
             raise LaunchError(f"{text}; end what has GPUs there, or name others with --gpus")
 
-    def _actor(self, role: str) -> Any:
-        """A new actor on the node of a part, in its bundle where it has one."""
+    def _actor(self, role: str, name: str) -> Any:
+        """A new actor on the node of a part, in its bundle where it has one.
+
+        Args:
+            role: of the part.
+            name: of the actor.
+        """
         if role in self._bundles:
-            handle = ray_cluster.actor_in(
-                self._group, self._bundles[role][0], ProcessSupervisor, self._bundles[role][1]
-            )
+            place, bundle = self._bundles[role]
+            handle = ray_cluster.actor_in(self._group, place, ProcessSupervisor, bundle, name)
         else:
-            handle = ray_cluster.actor(ProcessSupervisor, self._nodes[self.node_of(role)].node_id, 0)
+            handle = ray_cluster.actor(ProcessSupervisor, self._nodes[self.node_of(role)].node_id, 0, name)
         self._actors[role] = handle
         return handle
 
@@ -304,16 +314,25 @@ class RayLauncher(Launcher):
         for actor in self._actors.values():
             ray_cluster.kill(actor)
 
-    def _keep(self, row: Assignment, part: ActorPart, ports: str = "") -> None:
+    def _keep(self, row: Assignment, running: ActorPart, ports: str = "", metrics: str = "") -> None:
         """Have `loadgen ps` list a process.
 
         Args:
             row: of the process.
-            part: that runs.
+            running: the process.
             ports: that it listens on.
+            metrics: the URL of its metrics.
         """
-        cores, node = core_ranges(row.cores), "" if part.here else row.node
-        self._kept.add(row.role, part.pid, self._config.model_name, cores, row.gpu, ports, node)
+        gpu, node = "" if row.gpu is None else str(row.gpu), "" if running.here else row.node
+        name, cores = self._config.model_name, core_ranges(row.cores)
+        part = Part(row.role, running.pid, name, cores, gpu, ports, metrics, node, running.actor)
+        self._kept.add(part)
+
+        def note(exited: asyncio.Task[int]) -> None:
+            if not exited.cancelled():
+                self._kept.ended(part)
+
+        running.exited.add_done_callback(note)
 
     @override
     async def cores_of(self, running: Running) -> tuple[int, ...]:
@@ -321,3 +340,27 @@ class RayLauncher(Launcher):
         with contextlib.suppress(ActorLostError, TimeoutError):
             return await running.cores()
         return ()
+
+
+@contextlib.asynccontextmanager
+async def reader(cluster: str) -> AsyncIterator[Reader]:
+    """Reads logs of processes on the nodes of a cluster, while the context lasts.
+
+    Args:
+        cluster: its address, as `ray_cluster.address` has it.
+
+    Raises:
+        LaunchError: it does not answer.
+    """
+
+    async def read(part: Part, known: dict[int, int]) -> Added:
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                found: Added = await ray_cluster.answer(ray_cluster.found(part.actor).log_added.remote, known)
+                return found
+        except (ActorLostError, TimeoutError) as error:
+            log.warning("%s on %s: %s", part.role, part.node or "this machine", str(error) or "it does not answer")
+            return Added([], known)
+
+    async with ray_cluster.connected("ray", cluster):
+        yield read

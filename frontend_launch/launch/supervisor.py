@@ -16,10 +16,8 @@ from frontend_launch import scratch
 from frontend_launch.affinity import affinity, pin
 from frontend_launch.children import Command, Process, start
 from frontend_launch.launch.topology import Topology, discover, first_cores
+from frontend_launch.log_files import Added, added, tail
 from frontend_launch.supervision import Supervision
-
-LOG_BYTES = 16 << 20
-"""Of a log, the last bytes that are handed over."""
 
 
 class NodeReport(NamedTuple):
@@ -107,7 +105,11 @@ class ProcessSupervisor(Supervision):
 
     async def logs(self) -> dict[str, bytes]:
         """The ends of its logs, by the names of their files."""
-        return {path.name: _end(path) for path in sorted(self._directory.glob(f"{self._started.role}.*"))}
+        return {path.name: tail(path) for path in sorted(self._directory.glob(f"{self._started.role}.*"))}
+
+    async def log_added(self, read: dict[int, int]) -> Added:
+        """The lines of its logs that were added since the last look, see `frontend_launch.log_files.added`."""
+        return added(self._directory, self._started.role, read)
 
     async def cores(self) -> tuple[int, ...]:
         """Those that the kernel lets it use; empty when it is gone."""
@@ -117,10 +119,3 @@ class ProcessSupervisor(Supervision):
     def _started(self) -> Process:
         assert self._process is not None
         return self._process
-
-
-def _end(path: Path) -> bytes:
-    with path.open("rb") as log:
-        size = log.seek(0, os.SEEK_END)
-        log.seek(max(0, size - LOG_BYTES))
-        return log.read(LOG_BYTES)

@@ -8,7 +8,7 @@ import json
 import logging
 import shlex
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +19,7 @@ from frontend_launch.errors import UnavailableError
 from frontend_launch.launch import process_runs, runs
 from frontend_launch.launch.engine import engine
 from frontend_launch.launch.launcher import CREDENTIALS_FILE
+from frontend_launch.launch.process_runs import ProcessRun
 from frontend_launch.launch.runs import ContainerInfo, uptime_s
 from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.metrics_client import MetricsClient
@@ -100,12 +101,24 @@ def down(
     run: Run = "",
     all_: Annotated[bool, typer.Option("--all", help="All runs, and leftovers of runs that crashed.")] = False,
 ) -> None:
-    """Take down containers, network and directory of a run; others stay untouched."""
+    """Take down a run: its containers, network and directory, or its processes; others stay untouched."""
 
     async def act() -> list[str]:
-        async with engine() as docker:
-            chosen = "" if all_ else _chosen(run, await runs.containers(docker))
-            return await runs.remove(docker, chosen)
+        if not all_:
+            chosen = await _chosen(run)
+            if isinstance(chosen, ProcessRun):
+                return [await process_runs.remove(chosen)]
+            async with engine() as docker:
+                return await runs.remove(docker, chosen)
+        removed = [await process_runs.remove(one) for one in process_runs.listed() if one.idle]
+        try:
+            async with engine() as docker:
+                return removed + await runs.remove(docker)
+        except UnavailableError as error:
+            if not removed:
+                raise
+            console.fail(f"containers are not removed: {error}")
+            return removed
 
     if run and all_:
         with console.one_line_errors():
@@ -129,7 +142,7 @@ def ps() -> None:
             return []
 
     found, _ = console.run(act())
-    rows = [*map(_row, found), *(_process_row(pid, part) for pid, part in process_runs.listed())]
+    rows = [*map(_row, found), *(_process_row(run, part) for run in process_runs.listed() for part in run.parts)]
     typer.echo(table([HEADINGS, *rows]))
 
 
@@ -139,16 +152,9 @@ def _row(found: ContainerInfo) -> tuple[str, ...]:
     return (*what, _time(uptime_s(found)), ports or "-")
 
 
-def _process_row(pid: int, part: process_runs.Part) -> tuple[str, ...]:
-    """A row of a process.
-
-    Args:
-        pid: of the program that started it, which ends it with Ctrl-C or SIGTERM.
-        part: the process.
-    """
-    state = {True: "running", False: "gone", None: "-"}[part.running]
+def _process_row(run: ProcessRun, part: process_runs.Part) -> tuple[str, ...]:
     where = f"{part.pid} on {part.node}" if part.node else str(part.pid)
-    what = (f"pid-{pid}", part.role, where, part.model, part.cores or "-", part.gpu or "-", state)
+    what = (run.name, part.role, where, part.model, part.cores or "-", part.gpu or "-", run.state(part))
     return (*what, _time(time.monotonic() - part.started_s), part.ports or "-")
 
 
@@ -161,19 +167,36 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines as they come.")] = False,
     role: Annotated[str, typer.Option(metavar="ROLE", help="Only this role, such as query or replica-0.")] = "",
 ) -> None:
-    """Print the logs of a run's containers, each line with its role."""
+    """Print the logs of a run, each line with its role."""
 
     async def act() -> None:
+        chosen = await _chosen(run)
+        if isinstance(chosen, ProcessRun):
+            roles = _roles(chosen.name, role, {part.role: part.role for part in chosen.parts})
+            with contextlib.suppress(asyncio.CancelledError):
+                await _print(process_runs.logs(chosen, roles, follow=follow), roles)
+            return
         async with engine() as docker:
-            found = await runs.containers(docker)
-            chosen = _chosen(run, found)
-            roles = {one.name: one.role for one in found if one.run == chosen and role in ("", one.role)}
-            if not roles:
-                raise ConfigError(f"--role {role}: no role of the run {chosen}; choose one that `loadgen ps` shows")
+            found = await runs.containers(docker, chosen)
+            roles = _roles(chosen, role, {one.name: one.role for one in found})
             with contextlib.suppress(asyncio.CancelledError):
                 await _print(runs.logs(docker, list(roles), follow=follow), roles)
 
     console.run(act())
+
+
+def _roles(run: str, role: str, found: dict[str, str]) -> dict[str, str]:
+    """Those to print, by the names of their parts.
+
+    Args:
+        run: the name of the run.
+        role: the only one; empty for all.
+        found: all parts of the run.
+    """
+    wanted = {name: of for name, of in found.items() if role in ("", of)}
+    if not wanted:
+        raise ConfigError(f"--role {role}: no role of the run {run}; choose one that `loadgen ps` shows")
+    return wanted
 
 
 async def _print(lines: AsyncIterator[tuple[str, str]], roles: dict[str, str]) -> None:
@@ -231,11 +254,16 @@ def _token(path: str) -> str:
 
 async def _metrics_address(run: str) -> tuple[str, Path | None]:
     """Where a run's metrics are, and the file with the credentials that they want, if they want some."""
+    chosen = await _chosen(run)
+    if isinstance(chosen, ProcessRun):
+        url = next((part.metrics for part in chosen.parts if part.metrics), "")
+        if url and chosen.held:
+            return url, _kept(str(chosen.directory))
+        raise ConfigError(f"{chosen.name}: the run has no query frontend that runs; see `loadgen ps`")
     async with engine() as docker:
-        found = await runs.containers(docker)
-    chosen = _chosen(run, found)
+        found = await runs.containers(docker, chosen)
     for one in found:
-        if one.run == chosen and Ports().metrics in one.ports:
+        if Ports().metrics in one.ports:
             return f"http://{one.host}:{one.ports[Ports().metrics]}", _kept(one.directory)
     raise ConfigError(f"{chosen}: the run has no query frontend that runs; see `loadgen ps`")
 
@@ -246,11 +274,24 @@ def _kept(directory: str) -> Path | None:
     return path if directory and path.exists() else None
 
 
-def _chosen(run: str, found: Sequence[ContainerInfo]) -> str:
-    """The run that is meant."""
-    known = sorted({one.run for one in found})
+async def _chosen(run: str) -> ProcessRun | str:
+    """The run that is meant: one of processes, or the id of one of containers.
+
+    A measurement under way is meant only where it is named.
+    """
+    processes = {one.name: one for one in process_runs.listed() if run or one.idle}
+    if run in processes:
+        return processes[run]
+    containers = set[str]()
+    try:
+        async with engine() as docker:
+            containers = {one.run for one in await runs.containers(docker)}
+    except UnavailableError:
+        if not processes:
+            raise
+    known = sorted(containers | processes.keys())
     if run in known or (not run and len(known) == 1):
-        return run or known[0]
+        return run or processes.get(known[0], known[0])
     if not known:
         raise ConfigError(f"{run or '[RUN]'}: no such run; bring one up with `loadgen up --model NAME`")
     raise ConfigError(f"{f'{run}: no such run' if run else '[RUN]: missing'}; name one of {', '.join(known)}")

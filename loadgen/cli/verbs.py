@@ -41,10 +41,10 @@ VERBS = {
     "up": ("deployments:up", "Bring up a deployment that stays, for `loadgen saturate --connect`."),
     "down": (
         "deployments:down",
-        "Take down containers, network and directory of a run; others stay untouched.",
+        "Take down a run: its containers, network and directory, or its processes; others stay untouched.",
     ),
     "ps": ("deployments:ps", "List the containers and processes of all deployments."),
-    "logs": ("deployments:logs", "Print the logs of a run's containers, each line with its role."),
+    "logs": ("deployments:logs", "Print the logs of a run, each line with its role."),
     "metrics": ("deployments:metrics", "Print the metrics of a query frontend as JSON."),
     "doctor": ("doctor:doctor", "Show what works on this machine, and the remedy for the rest."),
     "models": ("models:app", "List the models, or check them."),

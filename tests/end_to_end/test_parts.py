@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -89,7 +90,8 @@ def test_a_deployment_with_credentials(tmp_path):
 def test_a_deployment_that_serves_no_other_user(tmp_path):
     """On loopback: the command that is printed has the credentials, and who has none is not served."""
     words = ["up", "-m", "noop", "--runtime", "process", "--local-token", *PORTS]
-    with subprocess.Popen([program.LOADGEN, *words], stdout=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # no other test takes it down
+    with subprocess.Popen([program.LOADGEN, *words], stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         try:
             (command,) = (

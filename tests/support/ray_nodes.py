@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,6 +57,20 @@ class Nodes:
     def others(self) -> set[int]:
         """The same but that of the first node, where runs are started."""
         return {_raylet(node) for node in self._others}
+
+    def add(self, environment: Mapping[str, str]) -> None:
+        """One more node.
+
+        Args:
+            environment: variables of its processes.
+        """
+        variables = dict(environment)
+        self._others.append(self._cluster.add_node(num_cpus=3, object_store_memory=STORE_BYTES, env_vars=variables))
+
+    def kill_head(self) -> None:
+        """The processes of the cluster, and of its first node; the other nodes stay until they miss it."""
+        for name in ("gcs_server", "raylet"):
+            os.kill(self._cluster.head_node.all_processes[name][0].process.pid, signal.SIGKILL)
 
     def kill_raylet(self, pid: int = 0) -> None:
         """Of one of the others, which no later run has any more.

@@ -1,4 +1,4 @@
-"""``loadgen ps``: containers and processes."""
+"""``loadgen ps|logs|metrics|down``: containers and processes."""
 
 import asyncio
 import contextlib
@@ -6,11 +6,12 @@ import os
 import tempfile
 from types import SimpleNamespace
 
+import pytest
 from program import LOADGEN, asked
 
 from frontend_launch import scratch
 from frontend_launch.errors import LaunchError
-from frontend_launch.launch.process_runs import Kept
+from frontend_launch.launch.process_runs import LOGS, Kept, Part
 from frontend_launch.launch.runs import ContainerInfo
 from loadgen.cli import console
 from loadgen.cli.deployments import _row
@@ -25,9 +26,9 @@ def test_processes_are_listed_without_an_engine(monkeypatch, tmp_path):
     assert (done.returncode, done.stdout.split()[0], done.stdout.count("\n")) == (0, "run", 1)
     assert done.stderr.startswith("loadgen: containers are not listed: no Docker engine answers")
     with scratch.directory() as directory:
-        kept = Kept(directory)
-        kept.add("frontends", os.getpid(), "noop", "0", None, "request 4456, response 4455")
-        kept.add("replica-0", 7, "noop", "1", None, node="other (10.0.0.2)")
+        kept = Kept(directory, True)
+        kept.add(Part("frontends", os.getpid(), "noop", "0", "", "request 4456, response 4455"))
+        kept.add(Part("replica-0", 7, "noop", "1", "", node="other (10.0.0.2)", actor="a"))
         done = asked([LOADGEN, "ps"])
     assert done.returncode == 0
     row = done.stdout.splitlines()[1].split(maxsplit=8)
@@ -35,6 +36,44 @@ def test_processes_are_listed_without_an_engine(monkeypatch, tmp_path):
     assert row[-1].endswith("request 4456, response 4455")
     assert "7 on other (10.0.0.2)" in done.stdout.splitlines()[2]
     assert done.stderr.startswith("loadgen: containers are not listed: ")
+
+
+@pytest.fixture
+def processes(monkeypatch, tmp_path):
+    """A run of processes of this program, and no engine; gives its directory."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine")
+    with scratch.directory() as directory:
+        (directory / LOGS).mkdir()
+        (directory / LOGS / "frontends.err").write_text("a line\n")
+        (directory / LOGS / "replica-0.log").write_text("another\n")
+        yield directory
+
+
+def kept(directory, stays):
+    file = Kept(directory, stays)
+    for role in ("frontends", "replica-0"):
+        file.add(Part(role, os.getpid(), "noop", "0", ""))
+
+
+def test_logs_of_processes(processes):
+    """Of the only run, of one that is named, and of one role."""
+    kept(processes, True)
+    assert asked([LOADGEN, "logs"]).stdout == "frontends  a line\nreplica-0  another\n"
+    assert asked([LOADGEN, "logs", f"pid-{os.getpid()}", "--role", "replica-0"]).stdout == "replica-0  another\n"
+    done = asked([LOADGEN, "logs", "--role", "nobody"])
+    assert (done.returncode, "--role nobody: no role of the run" in done.stderr) == (2, True)
+    done = asked([LOADGEN, "metrics"])
+    assert (done.returncode, "the run has no query frontend that runs" in done.stderr) == (2, True)
+
+
+def test_a_measurement_is_meant_only_where_it_is_named(processes):
+    """It ends by itself, and no `down --all` ends it."""
+    kept(processes, False)
+    assert asked([LOADGEN, "logs"]).returncode == 4
+    assert asked([LOADGEN, "down", "--all"]).returncode == 4
+    assert asked([LOADGEN, "logs", f"pid-{os.getpid()}"]).returncode == 0
+    assert processes.exists()
 
 
 def test_the_ports_of_a_container():

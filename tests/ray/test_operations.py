@@ -1,0 +1,70 @@
+"""A deployment that stays on a real Ray cluster: ps, logs, metrics and down from another terminal, and crashes.
+
+Without the extra these are skipped: make install EXTRAS=ray. The cluster takes half a minute.
+"""
+
+import json
+
+import pytest
+from program import alive
+from ray_runs import Runs, gone
+
+UP = ("up", "-m", "noop", "--runtime", "ray", "--replicas", "3")
+SERVING = "serving until Ctrl-C"
+
+
+@pytest.fixture
+def runs(nodes, tmp_path):
+    return Runs(nodes, tmp_path)
+
+
+def states(runs):
+    """By role, as `loadgen ps` says."""
+    rows = [line.split() for line in runs.ran("ps", RAY_ADDRESS="").stdout.splitlines()[1:]]
+    return {row[1]: "running" if "running" in row else "gone" for row in rows}
+
+
+def test_a_deployment_is_looked_at_and_taken_down_from_another_terminal(nodes, runs):
+    """Which has not the address of the cluster: logs of all nodes, metrics with its token, and nothing is left."""
+    with runs.running(*UP, until=SERVING) as run:
+        name, pids = f"pid-{run.process.pid}", nodes.parts()
+        assert len(pids) == 4
+        assert states(runs) == dict.fromkeys(("frontends", "replica-0", "replica-1", "replica-2"), "running")
+        logs = runs.ran("logs", RAY_ADDRESS="")
+        assert logs.returncode == 0, logs.stderr
+        for number in range(3):
+            assert f"replica-{number}  " in logs.stdout
+            assert f"(replica-{number}) registered" in logs.stdout
+        (line, *_) = runs.ran("logs", name, "--role", "replica-2", RAY_ADDRESS="").stdout.splitlines()
+        assert line.startswith("replica-2  ")
+        metrics = runs.ran("metrics", "--counters", RAY_ADDRESS="")
+        assert len(json.loads(metrics.stdout)["replicas"]) == 3, metrics.stderr
+        with runs.running("logs", "--follow", until="replica-2  ", RAY_ADDRESS="") as followed:
+            down = runs.ran("down", RAY_ADDRESS="")
+            assert down.stdout == f"removed {name}: frontends, replica-0, replica-1, replica-2\n"
+            assert followed.exit_code() == 0, followed.log
+        assert run.exit_code() == 0
+    assert gone(pids)
+    assert states(runs) == {}
+
+
+def test_a_deployment_whose_coordinator_was_killed_is_said_and_cleared(nodes, runs):
+    """Ray ends its actors, which end their processes."""
+    with runs.running(*UP, until=SERVING) as run:
+        pids = nodes.parts()
+        run.process.kill()
+    assert gone(pids)
+    assert states(runs) == dict.fromkeys(("frontends", "replica-0", "replica-1", "replica-2"), "gone")
+    assert "coordinator gone" in runs.ran("ps").stdout
+    assert runs.ran("down", "--all").stdout.startswith(f"removed pid-{run.process.pid}: frontends, replica-0")
+    assert states(runs) == {}
+
+
+def test_a_coordinator_and_a_head_that_are_killed_leave_nothing(nodes, runs):
+    """The last of the tests. The other nodes are still there then: it is the lease that ends the processes."""
+    with runs.running(*UP, until=SERVING) as run:
+        pids, raylets = nodes.parts(), nodes.raylets()
+        nodes.kill_head()
+        run.process.kill()
+    assert gone(pids)
+    assert sum(alive(pid) for pid in raylets) == 2
