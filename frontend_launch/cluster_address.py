@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from frontend_launch.errors import LaunchError
 from frontend_launch.ports import MAX_PORT
@@ -15,6 +17,9 @@ REACH_TIMEOUT_S = 10.0
 
 VARIABLE = "RAY_ADDRESS"
 """Of the environment: the cluster with the name ``ray``."""
+
+ENVIRONMENT = "RAY_RUNTIME_ENV"
+"""Of the environment: Ray's runtime environment, which the nodes get, as JSON."""
 
 CLIENT_SERVER = "ray://"
 """Begins an address of Ray's client server."""
@@ -63,6 +68,26 @@ def cluster_address(cluster: str, variable: str) -> ClusterAddress:
     if text.startswith(CLIENT_SERVER):
         remedy = "check host and port; Ray's client server, in `ray start --head`, listens on port 10001"
     return ClusterAddress(f"{named} {text}", text, place["host"].strip("[]"), int(place["port"]), remedy)
+
+
+def runtime_environment(variable: str) -> dict[str, Any] | None:
+    """Ray's runtime environment for the nodes; None for none.
+
+    Args:
+        variable: value of `ENVIRONMENT`; empty where it is not set.
+
+    Raises:
+        LaunchError: the variable has none.
+    """
+    if not variable:
+        return None
+    with contextlib.suppress(ValueError):
+        found = json.loads(variable)
+        if isinstance(found, dict):
+            return found
+    raise LaunchError(
+        f"""{ENVIRONMENT} {variable}: no object in JSON; write one, such as {{"py_modules": ["FILE.whl"]}}"""
+    )
 
 
 def is_client_server(cluster: str, variable: str) -> bool:

@@ -21,11 +21,20 @@ from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from frontend_launch.cluster_address import VARIABLE, ClusterAddress, check_listening, cluster_address, is_client_server
+from frontend_launch.cluster_address import (
+    ENVIRONMENT,
+    VARIABLE,
+    ClusterAddress,
+    check_listening,
+    cluster_address,
+    is_client_server,
+    runtime_environment,
+)
 from frontend_launch.errors import ActorLostError, LaunchError
 from frontend_launch.launch.cluster import Bundle, Node
 from frontend_launch.quantities import plural
-from frontend_launch.tasks import to_completion
+from frontend_launch.supervision import own_version
+from frontend_launch.tasks import gather_all, to_completion
 from model_containers.printable import printable
 
 CONNECT_TIMEOUT_S = 60.0
@@ -34,12 +43,19 @@ CONNECT_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 20.0
 """Patience for the end of a connection, and of a cluster on this machine."""
 
+PREPARE_TIMEOUT_S = 600.0
+"""Patience for the nodes to have the runtime environment; Ray's own is as long."""
+
 GIVE_UP_TIMEOUT_S = 1.0
 """Patience for a connection that is being made when the run is cancelled."""
 
 LOCAL_STORE_BYTES = 100 << 20
 """Of the object store of a cluster on this machine: what workers say is small."""
 
+INSTALL = f"install this version there, or name a runtime environment with it in {ENVIRONMENT}"
+"""The remedy for a node without loadgen, or with another version."""
+
+_NO_MODULE = "ModuleNotFoundError: "
 _NODE_LABEL = "ray.io/node-id"
 _NAMESPACE = "loadgen"
 
@@ -186,16 +202,20 @@ async def answer(call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
 
     Raises:
         ActorLostError: it is gone.
+        ImportError: its node has not the modules.
         Exception: that it raised.
     """
     future = asyncio.ensure_future(call(*arguments))
     future.add_done_callback(lambda done: done.cancelled() or done.exception())  # there may be nothing that waits
     try:
         return await asyncio.shield(future)  # Ray's client reports an error where an answer was cancelled
-    except RayTaskError as error:
-        raise error.cause from None
     except (RayError, ConnectionError) as error:
-        raise ActorLostError(_reason(error)) from None
+        reason = _reason(error)
+        if reason.startswith(_NO_MODULE):
+            raise ImportError(reason.removeprefix(_NO_MODULE)) from None
+        if isinstance(error, RayTaskError):
+            raise error.cause from None
+        raise ActorLostError(reason) from None
 
 
 def _reason(error: Exception) -> str:
@@ -231,7 +251,10 @@ async def connected(cluster: str, variable: str | None = None) -> AsyncIterator[
     setattr(ray._private.worker, "print_to_stdstream", lambda *_, **__: None)  # noqa: B010 - it is not public
     if is_client_server(cluster, variable):
         warnings.filterwarnings("ignore", message="Ray Client connection timed out")  # the error says it
+    given = os.environ.get(ENVIRONMENT, "")
+    environment = runtime_environment(given)
     options: dict[str, Any] = {"address": address.text, "log_to_driver": False, "configure_logging": False}
+    options["runtime_env"] = environment
     if cluster == "ray:local":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options |= {"include_dashboard": False, "object_store_memory": LOCAL_STORE_BYTES}
@@ -241,14 +264,38 @@ async def connected(cluster: str, variable: str | None = None) -> AsyncIterator[
     except TimeoutError:
         raise LaunchError(f"{address.named}: no answer within {CONNECT_TIMEOUT_S:g} s; {_remedy(address)}") from None
     except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
+        if environment and isinstance(error, ValueError):
+            raise LaunchError(f"{ENVIRONMENT} {given}: {_reason(error)}; correct it") from None
         raise LaunchError(f"{address.named}: {_reason(error)}; {_remedy(address)}") from None
     finally:
         _keep_termination()
     try:
+        if environment:
+            await gather_all(*(_prepared(node, given) for node in nodes() if node.cpus))
         yield
     finally:
         await to_completion(session.end(END_TIMEOUT_S))
         _keep_termination()
+
+
+async def _prepared(node: Node, environment: str) -> None:
+    """Wait until a node has the runtime environment, which may take minutes.
+
+    Args:
+        node: the node.
+        environment: as the user wrote it.
+
+    Raises:
+        LaunchError: it cannot have it.
+    """
+    try:
+        async with asyncio.timeout(PREPARE_TIMEOUT_S):
+            await run_on(node.node_id, own_version)
+    except (ActorLostError, TimeoutError, ImportError) as error:
+        reason = str(error) or f"no answer within {PREPARE_TIMEOUT_S:g} s"
+        raise LaunchError(
+            f"{ENVIRONMENT} {environment}: node {node.name} ({node.address}): {reason}; correct it"
+        ) from None
 
 
 def _remedy(address: ClusterAddress) -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Coroutine
+from importlib.metadata import PackageNotFoundError, version
 
 from frontend_launch.patience import Alarm
 
@@ -18,6 +20,21 @@ LEASE_S = 10.0
 
 PARENT_EVERY_S = 0.5
 """Between two looks at the parent of this process, which is another one when the node's manager is gone."""
+
+
+def own_version() -> str:
+    """Of loadgen; empty where its sources are on the module path."""
+    with contextlib.suppress(PackageNotFoundError):
+        return version("loadgen")
+    return ""
+
+
+def module_path() -> dict[str, str]:
+    """The variable with which a process finds the modules that this one does.
+
+    A cluster gives its processes paths that those that they start would not have.
+    """
+    return {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
 
 
 class Supervision:

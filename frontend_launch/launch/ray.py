@@ -39,10 +39,11 @@ from frontend_launch.launch.launcher import (
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.process import FRONTENDS_TIMEOUT_S
 from frontend_launch.launch.process_runs import LOGS, Kept, Part, Reader
-from frontend_launch.launch.supervisor import NodeReport, ProcessSupervisor, node_report, own_version
+from frontend_launch.launch.supervisor import NodeReport, ProcessSupervisor, node_report
 from frontend_launch.launch.topology import Topology
 from frontend_launch.log_files import Added
 from frontend_launch.ports import Ports
+from frontend_launch.supervision import own_version
 from frontend_launch.tasks import gather_all
 
 log = logging.getLogger(__name__)
@@ -97,12 +98,12 @@ async def _surveyed(label: str, node: Node) -> Topology:
         reason = str(error) or f"no answer within {SURVEY_TIMEOUT_S:g} s"
         raise LaunchError(f"node {label}: {reason}; check it with `ray status`") from None
     except ImportError as error:
-        raise LaunchError(f"node {label}: {error}; install loadgen there too") from None
+        raise LaunchError(f"node {label}: {error}; {ray_cluster.INSTALL}") from None
     own = own_version()
     if report.version != own:
         raise LaunchError(
             f"node {label}: has loadgen {report.version or 'from sources'}, this machine {own or 'from sources'}; "
-            "install one version on both"
+            f"{ray_cluster.INSTALL}"
         )
     return replace(report.topology, node=label)
 

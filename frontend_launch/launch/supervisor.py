@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from frontend_launch.affinity import affinity, pin
 from frontend_launch.children import Command, Process, start
 from frontend_launch.launch.topology import Topology, discover, first_cores
 from frontend_launch.log_files import Added, added, tail
-from frontend_launch.supervision import Supervision
+from frontend_launch.supervision import Supervision, module_path, own_version
 
 
 class NodeReport(NamedTuple):
@@ -30,13 +29,6 @@ class NodeReport(NamedTuple):
 
     topology: Topology
     version: str
-
-
-def own_version() -> str:
-    """Of loadgen; empty where its sources are on the module path."""
-    with contextlib.suppress(PackageNotFoundError):
-        return version("loadgen")
-    return ""
 
 
 def node_report(cpus: int, gpus: int) -> NodeReport:
@@ -73,7 +65,8 @@ class ProcessSupervisor(Supervision):
         with contextlib.suppress(OSError):
             pin(os.getpid(), machine.physical(machine.cores[0]))
         self._directory = self._stack.enter_context(scratch.directory())
-        environment = {**(command.environment or {}), "LOADGEN_LOG_FILE": str(self._directory / f"{command.role}.log")}
+        log = {"LOADGEN_LOG_FILE": str(self._directory / f"{command.role}.log")}
+        environment = {**module_path(), **(command.environment or {}), **log}
         own = Command(command.role, command.arguments, command.cores, environment)
         self._process = await start(own, self._directory, read_stdout=read_stdout)
         self._stack.push_async_callback(self._process.stop)

@@ -278,18 +278,21 @@ class _ClientLink(Link):
         return await lost(self._process)
 
 
-async def start_client(assignment: Assignment, directory: Path) -> Process:
+async def start_client(
+    assignment: Assignment, directory: Path, environment: Mapping[str, str] | None = None
+) -> Process:
     """Start a client process, which listens on a socket in a directory.
 
     Args:
         assignment: its role and its cores.
         directory: of its socket and its log.
+        environment: variables added to those of this process.
 
     Raises:
         LaunchError: it cannot be started.
     """
     arguments = ["-m", "loadgen.load.client_process", str(directory / f"{assignment.role}.socket")]
-    return await start(Command(assignment.role, arguments, assignment.cores), directory)
+    return await start(Command(assignment.role, arguments, assignment.cores, environment), directory)
 
 
 async def reach_client(directory: Path, process: Process) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

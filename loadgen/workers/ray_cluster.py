@@ -84,6 +84,8 @@ def _lost() -> Iterator[None]:
         yield
     except ActorLostError as error:
         raise WorkerLostError(str(error)) from None
+    except ImportError as error:
+        raise WorkerLostError(f"{error}; {ray_cluster.INSTALL}") from None
 
 
 @contextlib.asynccontextmanager

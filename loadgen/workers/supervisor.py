@@ -13,7 +13,6 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import assert_never
 
@@ -27,7 +26,7 @@ from frontend_launch.launch.placement import Assignment, plan, share_out
 from frontend_launch.launch.placement_request import PlacementRequest
 from frontend_launch.launch.topology import Topology, discover
 from frontend_launch.stopped import StoppedProcesses
-from frontend_launch.supervision import Supervision
+from frontend_launch.supervision import Supervision, module_path, own_version
 from frontend_launch.tasks import gather_all
 from loadgen.errors import ConfigError, TargetError
 from loadgen.load.client_messages import Begin, Continue, Failed, Start, Stop, StopSending, encode, read_frame, write
@@ -38,12 +37,10 @@ from loadgen.workers.messages import START_TIMEOUT_S, Identity, News, Order, Sta
 
 def identity() -> Identity:
     """Of this process."""
-    known, network = "", ""
-    with contextlib.suppress(PackageNotFoundError):  # its sources are on the module path
-        known = version("loadgen")
+    network = ""
     with contextlib.suppress(OSError):
         network = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/net')}"
-    return Identity(os.uname().nodename, known, network)
+    return Identity(os.uname().nodename, own_version(), network)
 
 
 class Supervisor(Supervision, Worker):
@@ -74,7 +71,7 @@ class Supervisor(Supervision, Worker):
         with contextlib.suppress(LaunchError):
             self._stack.enter_context(pinned(own.cores))
         for number, row in zip(clients, rows, strict=True):
-            process = await start_client(row, directory)
+            process = await start_client(row, directory, module_path())
             self._processes[number] = process
             self._stack.push_async_callback(process.stop)
         streams = await gather_all(*(reach_client(directory, process) for process in self._processes.values()))

@@ -1,11 +1,12 @@
 """Where a cluster is, and whether anything listens there."""
 
 import asyncio
+import re
 import socket
 
 import pytest
 
-from frontend_launch.cluster_address import check_listening, cluster_address, is_client_server
+from frontend_launch.cluster_address import check_listening, cluster_address, is_client_server, runtime_environment
 from frontend_launch.errors import LaunchError
 from loadgen.config import Client, Deploy
 from loadgen.errors import FieldError
@@ -106,3 +107,16 @@ def test_the_reason_is_said(monkeypatch, error, reason):
     monkeypatch.setattr("asyncio.open_connection", connect)
     with pytest.raises(LaunchError, match=f"^cluster ray://head:1: {reason}; check host and port"):
         asyncio.run(check_listening(cluster_address("ray://head:1", "")))
+
+
+@pytest.mark.parametrize(("text", "found"), [("", None), ('{"pip": ["a"]}', {"pip": ["a"]})])
+def test_a_runtime_environment_is_an_object(text, found):
+    """Without the variable there is nothing to send."""
+    assert runtime_environment(text) == found
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "pip"])
+def test_what_is_no_runtime_environment_is_refused(text):
+    """With the variable and its value."""
+    with pytest.raises(LaunchError, match=f"^RAY_RUNTIME_ENV {re.escape(text)}: no object in JSON; write one"):
+        runtime_environment(text)

@@ -13,7 +13,8 @@ from frontend_launch.affinity import affinity, pin
 from frontend_launch.children import Command
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch import supervisor
-from frontend_launch.launch.supervisor import ProcessSupervisor, node_report, own_version
+from frontend_launch.launch.supervisor import ProcessSupervisor, node_report
+from frontend_launch.supervision import own_version
 
 SERVES = """
 import os, sys, time
@@ -135,3 +136,15 @@ def test_a_node_reports_what_the_cluster_hands_out():
     """As many cores, and the version of loadgen."""
     report = node_report(1, 0)
     assert (len(report.topology.cores), report.topology.gpus, report.version) == (1, (), own_version())
+
+
+def test_a_process_finds_the_modules_of_its_supervisor(tmp_path, monkeypatch):
+    """Which a cluster may have given it by its module path only."""
+    (tmp_path / "carried.py").write_text("print('carried')")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    async def act() -> None:
+        async with supervised("import carried") as (made, _):
+            assert await made.first_line() == b"carried\n"
+
+    asyncio.run(act())
