@@ -15,7 +15,7 @@ from typing import Any
 import network
 import program
 import pytest
-from network import Cable
+from network import Cable, process
 
 CUT_S = 10.0
 REGISTER = """
@@ -37,21 +37,6 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 
 
 @contextlib.contextmanager
-def process(words: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A process that is gone at the end."""
-    started = subprocess.Popen(words, text=True, **options)
-    try:
-        yield started
-    finally:
-        started.terminate()
-        try:
-            started.wait(30)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait()
-
-
-@contextlib.contextmanager
 def serving(cable: Cable, ends: list[list[str]]) -> Iterator[dict[str, int]]:
     """A query frontend at the server's end, and a replica at each of some ends; gives the frontend's ports."""
     with contextlib.ExitStack() as stack:
@@ -59,7 +44,6 @@ def serving(cable: Cable, ends: list[list[str]]) -> Iterator[dict[str, int]]:
         words += ["--host", network.SERVER, "--insecure"]
         frontend = stack.enter_context(process([*cable.server, *words], stdout=subprocess.PIPE))
         assert frontend.stdout is not None
-        stack.callback(frontend.stdout.close)
         ports: dict[str, int] = json.loads(frontend.stdout.readline())
         address = f"http://{network.SERVER}:{ports['admin']}"
         words = [*cable.server, sys.executable, "-c", REGISTER, address, str(len(ends))]
@@ -71,7 +55,6 @@ def serving(cable: Cable, ends: list[list[str]]) -> Iterator[dict[str, int]]:
                 replica = [*end, sys.executable, "-m", "model_containers", "serve", "noop"]
                 stack.enter_context(process(replica, env=os.environ | where, stdout=subprocess.DEVNULL))
             assert registering.wait(60) == 0
-            registering.stdout.close()
         yield ports
 
 

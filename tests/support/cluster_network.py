@@ -10,9 +10,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
-from network import ip
+from network import ip, namespaces, process
 
 HEAD, NEAR, FAR = "10.77.21.1", "10.77.21.2", "10.77.21.3"
 PORT = 6379
@@ -27,6 +28,7 @@ ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
 }
+PIPED: dict[str, Any] = {"env": ENVIRONMENT, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
 SERVER = f"""
 import sys
 from cluster_of_tests import counting_server
@@ -62,25 +64,11 @@ class NetworkedCluster:
         """A server at the head; gives its URL, and at the end the number of its requests."""
         counted: list[int] = []
         words = self.command(HEAD, sys.executable, "-c", SERVER)
-        with process(words, stdin=subprocess.PIPE) as started:
+        with process(words, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
             assert started.stdout is not None
             yield started.stdout.readline().strip(), counted
             text, _ = started.communicate(timeout=30)
             counted.append(int(text))
-
-
-@contextlib.contextmanager
-def process(words: list[str], stdin: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[str]]:
-    """A process whose output is read; it is gone at the end."""
-    with subprocess.Popen(words, env=ENVIRONMENT, stdin=stdin, stdout=subprocess.PIPE, text=True) as started:
-        try:
-            yield started
-        finally:
-            started.terminate()
-            try:
-                started.wait(30)
-            except subprocess.TimeoutExpired:
-                started.kill()
 
 
 @contextlib.contextmanager
@@ -92,19 +80,13 @@ def networked_cluster(directory: Path) -> Iterator[NetworkedCluster]:
     """
     if os.geteuid() != 0 or not os.access("/dev/net/tun", os.W_OK):
         pytest.skip("network namespaces and TAP devices need root and /dev/net/tun")
-    names = {address: f"loadgen-{place}-{os.getpid()}" for place, address in enumerate((HEAD, NEAR, FAR))}
     near, far, hubs = f"lgn{os.getpid()}", f"lgf{os.getpid()}", (f"lgm{os.getpid()}", f"lgg{os.getpid()}")
     with contextlib.ExitStack() as stack:
-        for name in names.values():
-            try:
-                ip("netns", "add", name)
-            except (OSError, subprocess.CalledProcessError) as error:
-                pytest.skip(f"no network namespaces can be made: {error}")
-            stack.callback(ip, "netns", "del", name)
-            ip("-n", name, "link", "set", "lo", "up")
+        made = stack.enter_context(namespaces("head", "near", "far"))
+        names = dict(zip((HEAD, NEAR, FAR), made, strict=True))
         ip("link", "add", near, "netns", names[NEAR], "type", "veth", "peer", "name", hubs[0], "netns", names[HEAD])
         words = [sys.executable, str(SUPPORT / "delayed_link.py"), far, hubs[1], str(DELAY_S)]
-        link = stack.enter_context(process(words))
+        link = stack.enter_context(process(words, **PIPED))
         assert link.stdout is not None
         assert link.stdout.readline() == "ready\n"
         ip("link", "set", far, "netns", names[FAR])
@@ -124,7 +106,7 @@ def networked_cluster(directory: Path) -> Iterator[NetworkedCluster]:
                 joined += ["--temp-dir", str(directory)]
             ray = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--node-ip-address", address]
             ray += ["--object-store-memory", str(STORE_BYTES), *joined]
-            node = stack.enter_context(process(cluster.command(address, *ray)))
+            node = stack.enter_context(process(cluster.command(address, *ray), **PIPED))
             assert node.stdout is not None
             log = ""
             while "Ray runtime started" not in log:

@@ -1,4 +1,4 @@
-"""Two network namespaces with a cable between them, which a test may cut; needs root and the program ``ip``."""
+"""Network namespaces, two of them with a cable that a test may cut, and processes; needs root and ``ip``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -40,24 +41,56 @@ class Cable:
 @contextlib.contextmanager
 def cable() -> Iterator[Cable]:
     """Two namespaces, while the context lasts; skips the test where none can be made."""
-    if shutil.which("ip") is None:
-        pytest.skip("the program ip (iproute2) is missing")
-    names = [f"loadgen-{end}-{os.getpid()}" for end in ("server", "client")]
     ends = [f"lg{letter}{os.getpid()}" for letter in "sc"]
-    with contextlib.ExitStack() as stack:
-        try:
-            for name in names:
-                ip("netns", "add", name)
-                stack.callback(ip, "netns", "del", name)
-            ip("link", "add", ends[0], "netns", names[0], "type", "veth", "peer", "name", ends[1], "netns", names[1])
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"no network namespaces can be made: {error.stderr.strip()}")
+    with namespaces("server", "client") as names:
+        ip("link", "add", ends[0], "netns", names[0], "type", "veth", "peer", "name", ends[1], "netns", names[1])
         for name, end, address in zip(names, ends, (SERVER, CLIENT), strict=True):
             ip("-n", name, "addr", "add", f"{address}/30", "dev", end)
-            ip("-n", name, "link", "set", "lo", "up")
             ip("-n", name, "link", "set", end, "up")
         server, client = (["ip", "netns", "exec", name] for name in names)
         yield Cable(server, client, ["-n", names[1], "link", "set", ends[1]])
+
+
+@contextlib.contextmanager
+def namespaces(*ends: str) -> Iterator[list[str]]:
+    """The names of network namespaces, each with its loopback device, while the context lasts.
+
+    Skips the test where none can be made.
+
+    Args:
+        ends: what the names say.
+    """
+    if shutil.which("ip") is None:
+        pytest.skip("the program ip (iproute2) is missing")
+    names = [f"loadgen-{end}-{os.getpid()}" for end in ends]
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            try:
+                ip("netns", "add", name)
+            except subprocess.CalledProcessError as error:
+                pytest.skip(f"no network namespaces can be made: {error.stderr.strip()}")
+            stack.callback(ip, "netns", "del", name)
+            ip("-n", name, "link", "set", "lo", "up")
+        yield names
+
+
+@contextlib.contextmanager
+def process(words: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that is gone at the end.
+
+    Args:
+        words: of its command line.
+        options: of `subprocess.Popen`.
+    """
+    with subprocess.Popen(words, text=True, **options) as started:
+        try:
+            yield started
+        finally:
+            started.terminate()
+            try:
+                started.wait(30)
+            except subprocess.TimeoutExpired:
+                started.kill()
 
 
 def ip(*words: str) -> str:
