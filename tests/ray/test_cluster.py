@@ -13,6 +13,8 @@ from cluster_of_tests import counting_server
 from ray_nodes import CLIENTS, own_address
 from ray_runs import Runs, gone
 
+SUPPORT, ROOT = Path(__file__).parents[1] / "support", Path(__file__).parents[2]
+
 
 @pytest.fixture
 def server():
@@ -132,6 +134,21 @@ def test_a_worker_that_dies_makes_the_run_invalid_with_its_name(nodes, runs, ser
     (check,) = [check for check in runs.results()["certificate"] if check["name"] == "workers"]
     assert (check["verdict"], check["measured"].startswith("worker-1 on")) == ("failed", True)
     assert "(raylet)" not in run.log
+
+
+def test_a_worker_that_begins_late_makes_the_run_invalid_with_its_name(runs, server):
+    """What was measured is kept."""
+    path = os.pathsep.join(map(str, (SUPPORT, ROOT)))
+    late = json.dumps({"worker_process_setup_hook": "late_worker.install", "env_vars": {"PYTHONPATH": path}})
+    load = ("saturate", "--requests", "1000", "--target", server.url, "--clients", "2")
+    run = runs.ran(*load, RAY_RUNTIME_ENV=late)
+    assert run.returncode == 0, run.stderr
+    found = runs.results()
+    (check,) = [check for check in found["certificate"] if check["name"] == "workers"]
+    assert check["verdict"] == "failed"
+    assert "worker-1 on" in check["measured"]
+    assert "client-1 began" in check["measured"]
+    assert found["summary"]["completed"] == 1000
 
 
 def test_a_node_that_dies_makes_the_run_invalid_with_its_name(nodes, runs, server):
