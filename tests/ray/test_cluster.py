@@ -60,11 +60,11 @@ def test_workers_on_three_nodes_share_a_load(runs, server, load):
     ],
     ids=["sweep", "capacity"],
 )
-def test_each_measurement_of_a_search_runs_on_workers(runs, server, tmp_path, search, code):
+def test_each_measurement_of_a_search_runs_on_workers(runs, server, search, code):
     """Which start anew; two probes confirm no capacity."""
     run = runs.ran(*search, "--target", server.url, "--clients", "2")
     assert run.returncode == code, run.stderr
-    found = [json.loads(path.read_text()) for path in tmp_path.rglob("results-*.json")]
+    found = runs.all_results()
     assert len(found) >= 2
     assert all(len(each["workers"]["workers"]) == 2 for each in found)
     assert sum(each["summary"]["sent"] for each in found) <= server.requests

@@ -7,6 +7,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,6 +36,7 @@ class Runs:
         self._environment = {
             "RAY_ADDRESS": nodes.address,
             "TMPDIR": str(directory),
+            "RAY_TMPDIR": tempfile.gettempdir(),  # names of Ray's sockets would be too long
             "DOCKER_HOST": f"unix://{directory}/no-engine",
         }
 
@@ -67,9 +69,12 @@ class Runs:
 
     def results(self) -> dict[str, Any]:
         """Of the one measurement."""
-        (path,) = self._directory.glob("results-*.json")
-        found: dict[str, Any] = json.loads(path.read_text())
+        (found,) = self.all_results()
         return found
+
+    def all_results(self) -> list[dict[str, Any]]:
+        """Of each measurement, in the order of their names."""
+        return [json.loads(path.read_text()) for path in sorted(self._directory.rglob("results-*.json"))]
 
 
 class Run:
