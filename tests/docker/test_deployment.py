@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,16 @@ def results_of(output):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def images():
+def own_directory():
+    """For directories of runs: other deployments of processes are not seen, and so neither meant nor taken down."""
+    with tempfile.TemporaryDirectory(prefix="docker-") as path, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", path)
+        patch.setattr(tempfile, "tempdir", path)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def images(own_directory):
     """The images, from what is installed here."""
     built = ran("images", "build", "noop")
     assert built.returncode == 0, built.stderr
@@ -89,7 +99,7 @@ def test_a_whole_deployment(tmp_path):
     assert "registered as noop:1" in (logs / "replica-0.log").read_text()
     assert (logs / "redis.log").exists()
     assert "Ready to accept connections" in (logs / "redis.log").read_text()
-    directories = re.findall(r"loadgen-[0-9a-f]{8}-\w+", " ".join(os.listdir("/tmp")))
+    directories = re.findall(r"loadgen-[0-9a-f]{8}-\w+", " ".join(os.listdir(tempfile.gettempdir())))
     assert directories == []
 
 
@@ -145,9 +155,9 @@ def test_a_deployment_that_stays(tmp_path):
 def test_what_goes_through_the_engine_s_proxy_is_said(tmp_path):
     """When the sockets cannot be had; in the notes and in the verdict."""
     command = ran("up", *DOCKER).stdout.splitlines()[-1].split()
-    for directory in Path("/tmp").glob("loadgen-????????-*/sockets"):
+    for directory in Path(tempfile.gettempdir()).glob("loadgen-????????-*/sockets"):
         directory.rename(directory.with_name("hidden"))
-    results = results_of(ran(*command[1:], "--allow-invalid", "-d", "1", "--results-dir", str(tmp_path)).stdout)
+    results = results_of(ran(*command[1:], "--allow-invalid", "-d", "3", "--results-dir", str(tmp_path)).stdout)
     assert any("proxy process" in note for note in results["notes"])
     assert "proxy process" in results["verdict"]["text"]
     ran("down")
