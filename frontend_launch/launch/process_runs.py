@@ -18,9 +18,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from frontend_launch.errors import LaunchError
+from frontend_launch.errors import LaunchError, RequestError
 from frontend_launch.log_files import Added, added
 from frontend_launch.scratch import LOCK, PREFIX
+from model_containers import extras
 
 FILE = "deployment.json"
 """In the directory of a deployment."""
@@ -220,6 +221,7 @@ async def _reader(run: ProcessRun) -> AsyncIterator[Reader]:
 
     Raises:
         LaunchError: its cluster does not answer.
+        RequestError: the extra of its cluster is not installed.
     """
 
     async def read(part: Part, known: dict[int, int]) -> Added:
@@ -228,6 +230,8 @@ async def _reader(run: ProcessRun) -> AsyncIterator[Reader]:
     if not run.cluster:
         yield read
         return
+    if missing := extras.missing("ray"):
+        raise RequestError(f"{run.name}: its logs are on a cluster, and need {missing[0]}; {extras.remedy('ray')}")
     nodes: Callable[[str], AbstractAsyncContextManager[Reader]] = pkgutil.resolve_name(_NODES)
     async with nodes(run.cluster) as elsewhere:
         yield elsewhere
@@ -245,6 +249,7 @@ async def logs(run: ProcessRun, roles: Collection[str], *, follow: bool) -> Asyn
 
     Raises:
         LaunchError: its cluster, or a node of it, does not answer.
+        RequestError: the extra of its cluster is not installed.
     """
     parts = [part for part in run.parts if part.role in roles]
     known: dict[str, dict[int, int]] = {role: {} for role in roles}

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from frontend_launch import scratch
-from frontend_launch.errors import LaunchError
+from frontend_launch.errors import LaunchError, RequestError
 from frontend_launch.launch import process_runs
 from frontend_launch.launch.process_runs import FILE, GONE, LOGS, Kept, Part, listed, logs, remove
+from model_containers import extras
 
 DEADLINE_S = 60
 FRONTENDS = Part("frontends", os.getpid(), "noop", "0", "", "request 4456", "http://127.0.0.1:1337")
@@ -140,6 +141,24 @@ def test_a_full_disk_costs_the_note_only(monkeypatch, tmp_path):
 
     monkeypatch.setattr(Path, "write_text", full)
     Kept(tmp_path, False).add(FRONTENDS)
+
+
+def test_logs_of_a_cluster_need_its_extra(monkeypatch):
+    """One line names it: the run was started by another installation."""
+    monkeypatch.setitem(extras.MODULES, "ray", ("ray_is_not_here",))
+
+    async def read(run):
+        return [line async for line in logs(run, ["frontends"], follow=False)]
+
+    with scratch.directory() as directory:
+        kept = Kept(directory, True)
+        kept.cluster = "10.0.0.1:6379"
+        kept.add(FRONTENDS)
+        (run,) = listed()
+        with pytest.raises(RequestError) as refused:
+            asyncio.run(read(run))
+    problem = f"{run.name}: its logs are on a cluster, and need ray_is_not_here"
+    assert str(refused.value) == f"{problem}; {extras.remedy('ray')}"
 
 
 def test_logs_are_followed_until_the_program_ends(monkeypatch):
