@@ -21,8 +21,17 @@ VARIABLE = "RAY_ADDRESS"
 ENVIRONMENT = "RAY_RUNTIME_ENV"
 """Of the environment: Ray's runtime environment, which the nodes get, as JSON."""
 
+AUTHENTICATION = "RAY_AUTH_MODE"
+"""Of the environment: ``token`` where clusters have one."""
+
 CLIENT_SERVER = "ray://"
 """Begins an address of Ray's client server."""
+
+LOCAL = "local"
+"""As Ray names a cluster on this machine that it starts itself."""
+
+_LONG_PATH = "AF_UNIX path length"
+"""In what Ray says when the path of a socket of a cluster on this machine is too long for the kernel."""
 
 _PLACE = re.compile(r"(?:ray://)?(?P<host>[^/\s\[\]:]+|\[[^/\s\[\]]+\]):(?P<port>[0-9]{1,5})")
 
@@ -56,7 +65,7 @@ def cluster_address(cluster: str, variable: str) -> ClusterAddress:
         LaunchError: the variable names no cluster.
     """
     if cluster == "ray:local":
-        return ClusterAddress(f"cluster {cluster}", "local")
+        return ClusterAddress(f"cluster {cluster}", LOCAL)
     if cluster == "ray" and variable in ("", "auto"):
         remedy = "run `ray start` on this machine first, or use ray:local"
         return ClusterAddress(f"cluster {cluster}", "auto", remedy=remedy)
@@ -68,6 +77,23 @@ def cluster_address(cluster: str, variable: str) -> ClusterAddress:
     if text.startswith(CLIENT_SERVER):
         remedy = "check host and port; Ray's client server, in `ray start --head`, listens on port 10001"
     return ClusterAddress(f"{named} {text}", text, place["host"].strip("[]"), int(place["port"]), remedy)
+
+
+def remedy_for(address: ClusterAddress, reason: str, authentication: str) -> str:
+    """What to do when Ray finds no cluster at an address, or is not let in.
+
+    Args:
+        address: of the cluster.
+        reason: what Ray says; of a wrong token it says only that it cannot connect.
+        authentication: value of `AUTHENTICATION`; empty where it is not set.
+    """
+    if _LONG_PATH in reason:
+        return "set RAY_TMPDIR to a directory with a shorter path"
+    if address.text == LOCAL:
+        return address.remedy
+    if authentication == "token":
+        return f"{address.remedy}; the token of its head must be in ~/.ray/auth_token or RAY_AUTH_TOKEN"
+    return f"{address.remedy}; a cluster with token authentication needs {AUTHENTICATION}=token"
 
 
 def runtime_environment(variable: str) -> dict[str, Any] | None:

@@ -22,12 +22,14 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from frontend_launch.cluster_address import (
+    AUTHENTICATION,
     ENVIRONMENT,
     VARIABLE,
     ClusterAddress,
     check_listening,
     cluster_address,
     is_client_server,
+    remedy_for,
     runtime_environment,
 )
 from frontend_launch.errors import ActorLostError, LaunchError
@@ -262,11 +264,11 @@ async def connected(cluster: str, variable: str | None = None) -> AsyncIterator[
     try:
         await session.connected(CONNECT_TIMEOUT_S)
     except TimeoutError:
-        raise LaunchError(f"{address.named}: no answer within {CONNECT_TIMEOUT_S:g} s; {_remedy(address)}") from None
+        raise LaunchError(_refusal(address, f"no answer within {CONNECT_TIMEOUT_S:g} s")) from None
     except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
         if environment and isinstance(error, ValueError):
             raise LaunchError(f"{ENVIRONMENT} {given}: {_reason(error)}; correct it") from None
-        raise LaunchError(f"{address.named}: {_reason(error)}; {_remedy(address)}") from None
+        raise LaunchError(_refusal(address, _reason(error))) from None
     finally:
         _keep_termination()
     try:
@@ -298,11 +300,9 @@ async def _prepared(node: Node, environment: str) -> None:
         ) from None
 
 
-def _remedy(address: ClusterAddress) -> str:
-    """What to do when Ray finds no cluster at an address, or is not let in."""
-    if "RAY_AUTH_MODE" in os.environ:
-        return address.remedy
-    return f"{address.remedy}; a cluster with token authentication needs RAY_AUTH_MODE=token"
+def _refusal(address: ClusterAddress, reason: str) -> str:
+    """That Ray finds no cluster at an address, or is not let in, and what to do."""
+    return f"{address.named}: {reason}; {remedy_for(address, reason, os.environ.get(AUTHENTICATION, ''))}"
 
 
 def _keep_termination() -> None:

@@ -6,7 +6,13 @@ import socket
 
 import pytest
 
-from frontend_launch.cluster_address import check_listening, cluster_address, is_client_server, runtime_environment
+from frontend_launch.cluster_address import (
+    check_listening,
+    cluster_address,
+    is_client_server,
+    remedy_for,
+    runtime_environment,
+)
 from frontend_launch.errors import LaunchError
 from loadgen.config import Client, Deploy
 from loadgen.errors import FieldError
@@ -107,6 +113,38 @@ def test_the_reason_is_said(monkeypatch, error, reason):
     monkeypatch.setattr("asyncio.open_connection", connect)
     with pytest.raises(LaunchError, match=f"^cluster ray://head:1: {reason}; check host and port"):
         asyncio.run(check_listening(cluster_address("ray://head:1", "")))
+
+
+CONNECTING = "Failed to connect to Ray cluster at 10.0.0.1:6379"
+LONG = "validate_socket_filename failed: AF_UNIX path length cannot exceed 107 bytes: /a/plasma_store"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "reason", "authentication", "remedy"),
+    [
+        ("ray:local", LONG, "", "set RAY_TMPDIR to a directory with a shorter path"),
+        ("ray:local", LONG, "token", "set RAY_TMPDIR to a directory with a shorter path"),
+        ("ray:local", "no answer within 60 s", "", "start it again"),
+        (
+            "ray",
+            CONNECTING,
+            "token",
+            "run `ray start` on this machine first, or use ray:local; "
+            "the token of its head must be in ~/.ray/auth_token or RAY_AUTH_TOKEN",
+        ),
+        (
+            "ray",
+            CONNECTING,
+            "disabled",
+            "run `ray start` on this machine first, or use ray:local; "
+            "a cluster with token authentication needs RAY_AUTH_MODE=token",
+        ),
+    ],
+    ids=["long path", "long path with a token", "local", "wrong token", "no token"],
+)
+def test_the_remedy_fits_what_ray_says(cluster, reason, authentication, remedy):
+    """A wrong token looks like a cluster that is not there: the remedy names both."""
+    assert remedy_for(cluster_address(cluster, ""), reason, authentication) == remedy
 
 
 @pytest.mark.parametrize(("text", "found"), [("", None), ('{"pip": ["a"]}', {"pip": ["a"]})])
