@@ -19,6 +19,7 @@ from typing_extensions import override
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.patience import Alarm, patience
+from frontend_launch.quantities import plural
 from frontend_launch.tasks import gather_all
 from loadgen.errors import ConfigError
 from loadgen.load.client_messages import (
@@ -354,16 +355,15 @@ async def _started(name: str, seat: Seat, worker: Worker) -> Connection:
     label = f"{name} on {seat.node.name} ({seat.node.address})"
     try:
         async with patience(START_TIMEOUT_S):
-            there = await worker.identity()
-            if there.version != identity().version:
-                raise LaunchError(
-                    f"{label}: has loadgen {there.version}, this machine {identity().version}; use one version"
-                )
+            there, own = await worker.identity(), identity().version
+            if there.version != own:
+                versions = f"has loadgen {there.version or 'from sources'}, this machine {own or 'from sources'}"
+                raise LaunchError(f"{label}: {versions}; use one version")
             started = await worker.start(name, seat.clients, seat.cpus, seat.taken)
             return Connection(name, seat, worker, there.network, started)
     except TimeoutError:
-        cores = f"has the cluster {seat.cpus} free cores there?"
-        raise LaunchError(f"{label} did not start within {START_TIMEOUT_S:g} s: {cores}") from None
+        remedy = f"end what uses the node (`ray status`): it needs {plural(seat.cpus, 'free core')}"
+        raise LaunchError(f"{label} did not start within {START_TIMEOUT_S:g} s; {remedy}") from None
     except WorkerLostError as error:
         raise LaunchError(f"{label} did not start: {error}") from None
 

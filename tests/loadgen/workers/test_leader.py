@@ -238,7 +238,7 @@ def test_a_worker_that_is_lost_in_mid_run_is_named(monkeypatch, error):
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        ("identity", None, r"worker-1 on node-1 \(10.0.0.1\) did not start within 0.5 s: has the cluster 2 free cores"),
+        ("identity", None, r"worker-1 on node-1 \(10.0.0.1\) did not start within 0.5 s; .* needs 2 free cores"),
         ("start", WorkerLostError("gone"), r"worker-1 on node-1 \(10.0.0.1\) did not start: gone"),
         ("clock", WorkerLostError("gone"), r"worker-1 on node-1 \(10.0.0.1\): lost: gone"),
         ("clock", None, r"worker-1 on node-1 \(10.0.0.1\): no answer for 0.5 s"),
@@ -256,6 +256,26 @@ def test_a_worker_that_does_not_begin_is_one_line(monkeypatch, call, error, text
 
     text = text.replace("worker-1", "worker-0")
     with pytest.raises(LaunchError, match=text):
+        uvloop.run(scenario())
+
+
+@pytest.mark.parametrize(("there", "text"), [("0.0.1", "0.0.1"), ("", "from sources")], ids=["other", "sources"])
+def test_a_worker_of_another_version_is_refused(monkeypatch, there, text):
+    """Sources on the module path have none to name."""
+    own = supervisor.identity()._replace(version="2.0")
+    monkeypatch.setattr(leader, "identity", lambda: own)
+
+    class Other(Played):
+        async def identity(self):
+            return own._replace(version=there)
+
+    async def scenario():
+        async with asyncio.timeout(DEADLINE_S), leading("x", seats(1, [Other()])):
+            pass
+
+    with pytest.raises(
+        LaunchError, match=rf"worker-0 on node-0 \(10.0.0.0\): has loadgen {text}, this machine 2.0; use"
+    ):
         uvloop.run(scenario())
 
 
