@@ -1,12 +1,15 @@
 """The ways to start a deployment."""
 
+import asyncio
+import contextlib
 import pkgutil
+from typing import Any
 
 import pytest
 
 from frontend_launch.launch.launcher import Launcher
 from frontend_launch.launch.process import unix_sockets_pay
-from frontend_launch.launch.runtimes import RUNTIMES, known, runtime_of
+from frontend_launch.launch.runtimes import RUNTIMES, Runtime, known, runtime_of
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
@@ -53,3 +56,32 @@ def test_the_name_of_a_runtime_may_have_a_cluster(name, valid):
     """A runtime of one machine has none."""
     assert known(name) == valid
     assert not valid or runtime_of(name) is RUNTIMES[name.partition(":")[0]]
+
+
+async def survey(name):
+    return f"nodes of {name}"
+
+
+@contextlib.asynccontextmanager
+async def connection(name):
+    yield f"connected to {name}"
+
+
+async def in_context(connected):
+    async with connected as found:
+        return found
+
+
+def test_a_runtime_of_a_cluster_surveys_it_and_connects_to_it():
+    """By the functions that it names, which get the name of the cluster."""
+    runtime = Runtime((), "", f"{__name__}:survey", f"{__name__}:connection")
+    found: Any = asyncio.run(runtime.cluster("ray:local"))
+    assert found == "nodes of ray:local"
+    assert asyncio.run(in_context(runtime.connected("ray:local"))) == "connected to ray:local"
+
+
+def test_a_runtime_of_this_machine_has_no_cluster():
+    """And nothing to connect to."""
+    runtime = RUNTIMES["process"]
+    assert asyncio.run(runtime.cluster("process")) is None
+    assert asyncio.run(in_context(runtime.connected("process"))) is None

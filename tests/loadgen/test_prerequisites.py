@@ -1,0 +1,88 @@
+"""What a configuration needs before anything is started."""
+
+import asyncio
+import importlib.util
+
+import pytest
+
+from frontend_launch.cluster_address import VARIABLE
+from frontend_launch.errors import DescribeError
+from loadgen import prerequisites
+from loadgen.config import CataloguedModel, Client, Deploy, ExperimentConfig
+from loadgen.errors import ConfigError
+from loadgen.prerequisites import check_extras, check_framework, connected
+from model_containers import extras
+from model_containers.catalog import describe
+
+
+def configuration(runtime="process", workers=None):
+    return ExperimentConfig(serve=Deploy("noop", runtime=runtime), client=Client(workers=workers))
+
+
+@pytest.fixture
+def grpc(monkeypatch):
+    """How often gRPC's library is asked for."""
+    asked = []
+    monkeypatch.setattr(prerequisites, "grpc_library", lambda: asked.append(1))
+    return asked
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize(
+    ("runtime", "workers", "option", "value"),
+    [
+        ("ray", None, "runtime", "ray"),
+        ("ray:local", None, "runtime", "ray:local"),
+        ("process", "ray", "workers", "ray"),
+        ("process", "ray:local", "workers", "ray:local"),
+    ],
+)
+def test_a_cluster_needs_its_library(monkeypatch, grpc, runtime, workers, option, value, there):
+    """Looked for without an import."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if there else None)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    config = configuration(runtime, workers)
+    if there:
+        check_extras(config)
+        assert not grpc
+        return
+    with pytest.raises(ConfigError, match=f"{option} {value}: needs ray; pip install"):
+        check_extras(config)
+
+
+@pytest.mark.parametrize(
+    ("workers", "variable"), [("ray://127.0.0.1:10001", ""), ("ray", "ray://127.0.0.1:10001")], ids=["name", "variable"]
+)
+def test_a_client_server_needs_grpc(monkeypatch, grpc, workers, variable):
+    """Also where only the variable names it."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setenv(VARIABLE, variable)
+    check_extras(configuration(workers=workers))
+    assert grpc
+
+
+def test_a_machine_needs_nothing_and_connects_to_nothing(monkeypatch):
+    """Nothing is even looked for."""
+    monkeypatch.setattr(importlib.util, "find_spec", None)
+    check_extras(configuration())
+
+    async def run():
+        async with connected(configuration()):
+            pass
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("runtime", "refused"), [("process", True), ("docker", False), ("ray", False)], ids=["here", "image", "nodes"]
+)
+def test_a_framework_is_needed_where_replicas_run(monkeypatch, runtime, refused):
+    """An image has its own, and so has a node of a cluster."""
+    monkeypatch.setattr(extras, "missing", lambda _: ("tensorflow",))
+    serve, model = Deploy("noop", runtime=runtime), describe("noop")
+    assert isinstance(serve, CataloguedModel)
+    if refused:
+        with pytest.raises(DescribeError, match="noop: needs tensorflow, not installed here; pip install"):
+            check_framework(serve, model)
+    else:
+        check_framework(serve, model)
