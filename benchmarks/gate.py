@@ -7,9 +7,9 @@ CHANGELOG.md. If `one_by_one.py` came later, it is the commit that added it: an 
 
 A round measures a figure of `FIGURES` on both revisions, with either first in turns. Rounds end with the first in which
 HEAD costs at most 1.05 times as much; a figure fails where it costs more in all rounds. Between equal revisions a ratio
-is as likely below 1 as above. So a figure fails by chance less often than once in 4096 times, however busy the machine
-is. One of all eight does so less often than once in 500 times. A busy machine hides small differences instead. System
-calls are compared at window 1: in an open loop, a client that others hold up makes fewer.
+is as likely below 1 as above. If rounds are independent, a figure fails by chance less often than once in 4096 times.
+Of all eight, one does less often than once in 500 times. A busy machine hides small differences instead. System calls
+are compared at window 1: in an open loop, a client that others hold up makes fewer.
 
 The benchmarks of the working tree are run on both revisions. The gate also fails where the base can run no figure.
 ``--may-skip`` lets it pass where the history lacks the release, as in a shallow clone.

@@ -16,6 +16,7 @@ def install() -> None:
     async def tell(self: Supervisor, orders: list[Order]) -> None:
         for order in orders:
             if order.what == "start" and order.client == CLIENT:
+                # The fault itself, an overloaded node; nothing waits for it to have happened.
                 await asyncio.sleep((order.at_ns - time.monotonic_ns()) / 1e9 + LATE_S)
         await on_time(self, orders)
 
