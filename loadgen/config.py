@@ -140,9 +140,14 @@ class Deploy(CataloguedModel):
             case machines:
                 return machines
 
+    @property
+    def described(self) -> bool:
+        """Whether machines are in words: all that comes of it is a plan."""
+        return any(machine.described for machine in self.machines)
+
     def check_not_described(self) -> None:
         """Refuse a machine in words, on which nothing can run."""
-        if any(machine.described for machine in self.machines):
+        if self.described:
             raise ConfigError("{Deploy.topology}: describes a machine, on which nothing can run; leave it out")
 
     @property

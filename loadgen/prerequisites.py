@@ -17,14 +17,16 @@ from model_containers.model import Description
 
 
 def check_extras(config: ExperimentConfig) -> None:
-    """Refuse a cluster whose library is not installed, before anything is started.
+    """Refuse a cluster whose library is not installed, before anything is started; machines in words need none.
 
     Raises:
         ConfigError: it is not.
     """
     serve = config.serve
+    if isinstance(serve, Deploy) and serve.described:
+        return
     clusters = {"Client.workers": config.client.workers}
-    if isinstance(serve, Deploy) and serve.on_cluster and not serve.machines:
+    if isinstance(serve, Deploy) and serve.on_cluster:
         clusters["Deploy.runtime"] = serve.runtime
     for field, cluster in clusters.items():
         if cluster is None:
@@ -40,9 +42,11 @@ def connected(config: ExperimentConfig) -> AbstractAsyncContextManager[None]:
     """The one connection to its cluster that all runs in the context use; of a configuration without a cluster none.
 
     Raises:
-        ConfigError: the cluster's library is not installed.
+        ConfigError: the machines are in words, or the cluster's library is not installed.
         LaunchError: the cluster does not answer.
     """
+    if isinstance(config.serve, Deploy):
+        config.serve.check_not_described()
     if config.cluster is None:
         return nullcontext()
     check_extras(config)

@@ -274,10 +274,13 @@ async def run_comparison(plan: ComparePlan) -> Compared:
         plan: what to measure.
 
     Raises:
-        ConfigError: the results cannot be saved.
+        ConfigError: the results cannot be saved, or a side is on machines in words.
         FrontendLaunchError: a side cannot be started.
         TargetError: an external server does not answer.
     """
+    for side in plan.sides.values():
+        if isinstance(side.config.serve, Deploy):
+            side.config.serve.check_not_described()
     async with live_view(plan.sides["B"], "compare", several=True) as view:
         return await _Rounds(plan, view).run()
 

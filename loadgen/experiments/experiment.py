@@ -94,8 +94,6 @@ async def run_experiment(config: ExperimentConfig) -> Results:
         ExperimentInterrupted: it was cancelled once load had begun; what was measured is saved.
         CancelledError: it was cancelled before.
     """
-    if isinstance(config.serve, Deploy):
-        config.serve.check_not_described()
     async with connected(config):
         plan = await prepare(config)
         async with live_view(plan) as view:

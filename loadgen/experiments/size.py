@@ -292,7 +292,6 @@ async def find_size(plan: SizePlan, *, resume: bool = False) -> Sized:
     """
     config = plan.config
     assert isinstance(config.base.serve, Deploy)
-    config.base.serve.check_not_described()
     header = {
         "command": command(),
         "started_at": ledgers.now(),

@@ -7,6 +7,7 @@ import pytest
 
 from frontend_launch.cluster_address import VARIABLE
 from frontend_launch.errors import DescribeError
+from frontend_launch.launch.topology import describe as describe_machine
 from loadgen import prerequisites
 from loadgen.config import CataloguedModel, Client, Deploy, ExperimentConfig
 from loadgen.errors import ConfigError
@@ -71,6 +72,24 @@ def test_a_machine_needs_nothing_and_connects_to_nothing(monkeypatch):
             pass
 
     asyncio.run(run())
+
+
+WORDS = (describe_machine("cpus=0-7"), describe_machine("cpus=0-31"))
+
+
+@pytest.mark.parametrize(
+    ("runtime", "workers", "machines"),
+    [("ray", None, WORDS), ("ray", "ray", WORDS), ("process", "ray", WORDS[0])],
+    ids=["replicas", "replicas and clients", "clients"],
+)
+def test_machines_in_words_need_no_cluster_and_reach_none(monkeypatch, runtime, workers, machines):
+    """A plan is all that comes of them, with clients elsewhere too."""
+    monkeypatch.setattr(importlib.util, "find_spec", None)
+    serve = Deploy("noop", runtime=runtime, topology=machines)
+    config = ExperimentConfig(serve, client=Client(workers=workers))
+    check_extras(config)
+    with pytest.raises(ConfigError, match="topology: describes a machine, on which nothing can run; leave it out"):
+        connected(config)
 
 
 @pytest.mark.parametrize(

@@ -307,6 +307,19 @@ def test_nodes_in_words_are_a_cluster():
     ]
 
 
+def test_nodes_in_words_have_clients_too():
+    """Which need no cluster for a plan either: the first node is then the coordinator's."""
+    done = asked([LOADGEN, "saturate", "-m", "noop", "--replicas", "2", "--workers", "ray", "--clients", "2", *NODES])
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("node-")]
+    assert [(row[0], row[1]) for row in rows] == [
+        ("node-0", "coordinator"),
+        ("node-1", "frontends"),
+        ("node-1", "replica-0"),
+        ("node-2", "replica-1"),
+    ]
+
+
 def test_the_plan_of_a_sweep_over_nodes_has_a_line_for_each():
     """What they have no room for is skipped as on one machine."""
     done = asked([LOADGEN, "sweep", "-m", "noop", "-r", "1,2,99", "-p", "1", "-b", "2", *NODES, "--skip-impossible"])

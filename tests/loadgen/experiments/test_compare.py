@@ -8,6 +8,7 @@ import pytest
 from sample_results import GOLDEN, INVALID, at_a_rate, results
 
 from frontend_launch.errors import LaunchError
+from frontend_launch.launch.topology import describe as describe_machine
 from loadgen import plan as plans
 from loadgen.cli import exit_codes
 from loadgen.config import Deploy, ExperimentConfig, Inputs, OpenLoop, Saturate
@@ -124,6 +125,15 @@ def test_a_comparison_whose_first_rounds_are_all_left_out_ends(compared, valid):
     assert done.left_out == (*first, last)
     assert [(side, seed) for side, seed, _ in ran] == [("A", 3), ("A", 3), ("B", 4), ("B", 4), ("A", 5), ("A", 5)]
     assert exit_codes.of_compared(done) == exit_codes.INVALID
+
+
+def test_a_side_on_a_machine_in_words_is_refused(tmp_path):
+    """Before a directory is made."""
+    serve = Deploy("noop", topology=describe_machine("cpus=0-3"))
+    config = CompareConfig(b=replace(B, serve=serve), a=A, results_dir=tmp_path / "results")
+    with pytest.raises(ConfigError, match="describes a machine, on which nothing can run"):
+        asyncio.run(run_comparison(asyncio.run(prepare_comparison(config))))
+    assert not (tmp_path / "results").exists()
 
 
 def test_a_side_that_cannot_be_started(compared):
