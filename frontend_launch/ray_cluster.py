@@ -36,7 +36,7 @@ from frontend_launch.errors import ActorLostError, LaunchError
 from frontend_launch.launch.cluster import Bundle, Node
 from frontend_launch.quantities import plural
 from frontend_launch.supervision import own_version
-from frontend_launch.tasks import gather_all, to_completion
+from frontend_launch.tasks import gather_all, in_daemon, to_completion
 from model_containers.printable import printable
 
 CONNECT_TIMEOUT_S = 60.0
@@ -109,7 +109,7 @@ def actor(kind: type, node_id: str, cpus: float, name: str | None = None) -> Any
     return ray.remote(kind).options(num_cpus=cpus, **named).remote()
 
 
-def found(name: str) -> Any:
+async def found(name: str) -> Any:
     """The handle of an actor that another program started.
 
     Args:
@@ -118,8 +118,12 @@ def found(name: str) -> Any:
     Raises:
         ActorLostError: it is gone.
     """
-    try:
+
+    def handle() -> Any:
         return ray.get_actor(name, _NAMESPACE)
+
+    try:
+        return await in_daemon(handle)  # without the head of the cluster Ray blocks
     except (ValueError, RayError, ConnectionError):
         raise ActorLostError("the actor that supervises it is gone") from None
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -62,6 +64,28 @@ def cancel_again() -> None:
     assert task is not None
     task.uncancel()
     task.cancel()
+
+
+async def in_daemon(work: Callable[[], T]) -> T:
+    """What work that blocks returns; neither a caller that is cancelled nor an exit of this program waits for its end.
+
+    Args:
+        work: called in a thread of its own.
+
+    Raises:
+        Exception: that the work raised.
+    """
+    future = concurrent.futures.Future[T]()
+    future.set_running_or_notify_cancel()  # from now on a cancellation leaves it alone
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # it is for the caller
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=work.__name__, daemon=True).start()
+    return await asyncio.wrap_future(future)
 
 
 async def create_process(*command: str, **options: Any) -> asyncio.subprocess.Process:

@@ -357,7 +357,8 @@ async def reader(cluster: str) -> AsyncIterator[Reader]:
     async def read(part: Part, known: dict[int, int]) -> Added:
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                found: Added = await ray_cluster.answer(ray_cluster.found(part.actor).log_added.remote, known)
+                actor = await ray_cluster.found(part.actor)
+                found: Added = await ray_cluster.answer(actor.log_added.remote, known)
                 return found
         except (ActorLostError, TimeoutError) as error:
             log.warning("%s on %s: %s", part.role, part.node or "this machine", str(error) or "it does not answer")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import uvloop
 
 from frontend_launch import models
 from frontend_launch.children import Command, start
-from frontend_launch.tasks import to_completion
+from frontend_launch.tasks import in_daemon, to_completion
 
 
 def children():
@@ -92,3 +93,18 @@ def test_work_that_fails_after_a_cancellation():
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(cancelled_after(act(), 2))
     assert [type(event) for event in events] == [ValueError]
+
+
+def test_work_that_blocks_is_left_behind():
+    """The loop goes on meanwhile, and a caller that is cancelled does not wait."""
+    release = threading.Event()
+    with pytest.raises(asyncio.CancelledError):
+        uvloop.run(cancelled_after(in_daemon(release.wait), 3))
+    release.set()
+
+
+def test_what_work_in_a_thread_returns_or_raises_is_for_the_caller():
+    """As if it had been called."""
+    assert uvloop.run(in_daemon(lambda: 5)) == 5
+    with pytest.raises(ZeroDivisionError):
+        uvloop.run(in_daemon(lambda: 1 / 0))
