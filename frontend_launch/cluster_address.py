@@ -76,7 +76,24 @@ def cluster_address(cluster: str, variable: str) -> ClusterAddress:
     remedy = "check host and port; `ray start --head` listens on port 6379"
     if text.startswith(CLIENT_SERVER):
         remedy = "check host and port; Ray's client server, in `ray start --head`, listens on port 10001"
-    return ClusterAddress(f"{named} {text}", text, place["host"].strip("[]"), int(place["port"]), remedy)
+    return _address(f"{named} {text}", text, remedy)
+
+
+def cluster_of_run(run: str, text: str) -> ClusterAddress:
+    """Where the cluster of a deployment is, of another terminal that has not named it.
+
+    Args:
+        run: the name of the deployment.
+        text: the address, as Ray takes it.
+    """
+    remedy = f"check that its head runs, or end the run with `loadgen down {run}`"
+    return _address(f"{run}: its cluster {text}", text, remedy)
+
+
+def _address(named: str, text: str, remedy: str) -> ClusterAddress:
+    place = _PLACE.fullmatch(text)
+    host, port = ("", "0") if place is None else place.groups()
+    return ClusterAddress(named, text, host.strip("[]"), int(port), remedy)
 
 
 def remedy_for(address: ClusterAddress, reason: str, authentication: str) -> str:

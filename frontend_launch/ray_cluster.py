@@ -235,12 +235,12 @@ def _reason(error: Exception) -> str:
 
 
 @contextlib.asynccontextmanager
-async def connected(cluster: str, variable: str | None = None) -> AsyncIterator[None]:
+async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncIterator[None]:
     """A connection to a cluster; one that is there already is used, and stays.
 
     Args:
         cluster: ``ray``, ``ray://HOST:PORT`` or ``ray:local``.
-        variable: the value of `VARIABLE`; None for that of the environment.
+        where: it is; None for what its name and the environment say.
 
     Raises:
         LaunchError: it does not answer.
@@ -248,18 +248,15 @@ async def connected(cluster: str, variable: str | None = None) -> AsyncIterator[
     if ray.is_initialized():
         yield
         return
-    if variable is None:
-        variable = os.environ.get(VARIABLE, "")
-    address = cluster_address(cluster, variable)
-    await check_listening(address)
+    where = where or cluster_address(cluster, os.environ.get(VARIABLE, ""))
+    await check_listening(where)
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     # Standard output may be a document. What Ray says there of a lost worker comes as an error too.
     setattr(ray._private.worker, "print_to_stdstream", lambda *_, **__: None)  # noqa: B010 - it is not public
-    if is_client_server(cluster, variable):
-        warnings.filterwarnings("ignore", message="Ray Client connection timed out")  # the error says it
+    warnings.filterwarnings("ignore", message="Ray Client connection timed out")  # the error says it
     given = os.environ.get(ENVIRONMENT, "")
     environment = runtime_environment(given)
-    options: dict[str, Any] = {"address": address.text, "log_to_driver": False, "configure_logging": False}
+    options: dict[str, Any] = {"address": where.text, "log_to_driver": False, "configure_logging": False}
     options["runtime_env"] = environment
     if cluster == "ray:local":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -268,11 +265,11 @@ async def connected(cluster: str, variable: str | None = None) -> AsyncIterator[
     try:
         await session.connected(CONNECT_TIMEOUT_S)
     except TimeoutError:
-        raise LaunchError(_refusal(address, f"no answer within {CONNECT_TIMEOUT_S:g} s")) from None
+        raise LaunchError(_refusal(where, f"no answer within {CONNECT_TIMEOUT_S:g} s")) from None
     except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
         if environment and isinstance(error, ValueError):
             raise LaunchError(f"{ENVIRONMENT} {given}: {_reason(error)}; correct it") from None
-        raise LaunchError(_refusal(address, _reason(error))) from None
+        raise LaunchError(_refusal(where, _reason(error))) from None
     finally:
         _keep_termination()
     try:

@@ -232,8 +232,8 @@ async def _reader(run: ProcessRun) -> AsyncIterator[Reader]:
         return
     if missing := extras.missing("ray"):
         raise RequestError(f"{run.name}: its logs are on a cluster, and need {missing[0]}; {extras.remedy('ray')}")
-    nodes: Callable[[str], AbstractAsyncContextManager[Reader]] = pkgutil.resolve_name(_NODES)
-    async with nodes(run.cluster) as elsewhere:
+    nodes: Callable[[str, str], AbstractAsyncContextManager[Reader]] = pkgutil.resolve_name(_NODES)
+    async with nodes(run.name, run.cluster) as elsewhere:
         yield elsewhere
 
 

@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from frontend_launch import ray_cluster, scratch
 from frontend_launch.children import Command
+from frontend_launch.cluster_address import cluster_of_run
 from frontend_launch.errors import ActorLostError, LaunchError, PlacementError, UnavailableError
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.cluster import Bundle, ClusterTopology, Node, named, reservations
@@ -344,10 +345,11 @@ class RayLauncher(Launcher):
 
 
 @contextlib.asynccontextmanager
-async def reader(cluster: str) -> AsyncIterator[Reader]:
+async def reader(run: str, cluster: str) -> AsyncIterator[Reader]:
     """Reads logs of processes on the nodes of a cluster, while the context lasts.
 
     Args:
+        run: the name of the deployment.
         cluster: its address, as `ray_cluster.address` has it.
 
     Raises:
@@ -364,5 +366,5 @@ async def reader(cluster: str) -> AsyncIterator[Reader]:
             log.warning("%s on %s: %s", part.role, part.node or "this machine", str(error) or "it does not answer")
             return Added([], known)
 
-    async with ray_cluster.connected("ray", cluster):
+    async with ray_cluster.connected("ray", cluster_of_run(run, cluster)):
         yield read

@@ -9,6 +9,7 @@ import pytest
 from frontend_launch.cluster_address import (
     check_listening,
     cluster_address,
+    cluster_of_run,
     is_client_server,
     remedy_for,
     runtime_environment,
@@ -145,6 +146,15 @@ LONG = "validate_socket_filename failed: AF_UNIX path length cannot exceed 107 b
 def test_the_remedy_fits_what_ray_says(cluster, reason, authentication, remedy):
     """A wrong token looks like a cluster that is not there: the remedy names both."""
     assert remedy_for(cluster_address(cluster, ""), reason, authentication) == remedy
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1:6379", "ray://10.0.0.1:10001"])
+def test_the_cluster_of_a_run_is_named_by_the_run(text):
+    """Its user has typed no address: the remedy has the name of the run."""
+    found = cluster_of_run("pid-7", text)
+    assert (found.text, found.host, found.port) == (text, "10.0.0.1", int(text.rpartition(":")[2]))
+    assert found.named == f"pid-7: its cluster {text}"
+    assert found.remedy == "check that its head runs, or end the run with `loadgen down pid-7`"
 
 
 @pytest.mark.parametrize(("text", "found"), [("", None), ('{"pip": ["a"]}', {"pip": ["a"]})])

@@ -66,5 +66,10 @@ def test_a_coordinator_and_a_head_that_are_killed_leave_nothing(nodes, runs):
         pids, raylets = nodes.parts(), nodes.raylets()
         nodes.kill_head()
         run.process.kill()
+        name = f"pid-{run.process.pid}"
     assert gone(pids)
     assert sum(alive(pid) for pid in raylets) == 2
+    logs = runs.ran("logs", name, RAY_ADDRESS="")
+    remedy = f"check that its head runs, or end the run with `loadgen down {name}`"
+    assert logs.stderr == f"loadgen: {name}: its cluster {nodes.address}: Connection refused; {remedy}\n"
+    assert logs.returncode == 4

@@ -94,7 +94,7 @@ class Nodes:
         raylets, found = self.raylets(), {}
         for path in Path("/proc").glob("[0-9]*"):
             with suppress(OSError, IndexError):
-                words = (path / "cmdline").read_text().split("\0")
+                words = (path / "cmdline").read_text(errors="replace").split("\0")
                 actor = _parent(int(path.name))
                 raylet = _parent(actor)
                 if ("serve" in words or CLIENTS in words) and raylet in raylets:
