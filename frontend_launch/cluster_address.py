@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from frontend_launch.errors import LaunchError
@@ -29,6 +30,12 @@ CLIENT_SERVER = "ray://"
 
 LOCAL = "local"
 """As Ray names a cluster on this machine that it starts itself."""
+
+AUTO = "auto"
+"""As Ray names a cluster that this machine is a node of."""
+
+_TOKEN, _TOKEN_PATH, _TOKEN_FILE = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token"
+"""Variables with Ray's token and with the path of its file, and the file without them."""
 
 _LONG_PATH = "AF_UNIX path length"
 """In what Ray says when the path of a socket of a cluster on this machine is too long for the kernel."""
@@ -66,9 +73,9 @@ def cluster_address(cluster: str, variable: str) -> ClusterAddress:
     """
     if cluster == "ray:local":
         return ClusterAddress(f"cluster {cluster}", LOCAL)
-    if cluster == "ray" and variable in ("", "auto"):
+    if cluster == "ray" and variable in ("", AUTO):
         remedy = "run `ray start` on this machine first, or use ray:local"
-        return ClusterAddress(f"cluster {cluster}", "auto", remedy=remedy)
+        return ClusterAddress(f"cluster {cluster}", AUTO, remedy=remedy)
     named, text = (VARIABLE, variable) if cluster == "ray" else ("cluster", cluster)
     place = _PLACE.fullmatch(text)
     if place is None or not 0 < int(place["port"]) <= MAX_PORT:
@@ -96,21 +103,29 @@ def _address(named: str, text: str, remedy: str) -> ClusterAddress:
     return ClusterAddress(named, text, host.strip("[]"), int(port), remedy)
 
 
-def remedy_for(address: ClusterAddress, reason: str, authentication: str) -> str:
-    """What to do when Ray finds no cluster at an address, or is not let in.
+def remedy_for(address: ClusterAddress, reason: str) -> str:
+    """What to do when Ray finds no cluster at an address.
 
     Args:
         address: of the cluster.
-        reason: what Ray says; of a wrong token it says only that it cannot connect.
-        authentication: value of `AUTHENTICATION`; empty where it is not set.
+        reason: what Ray says.
     """
-    if _LONG_PATH in reason:
-        return "set RAY_TMPDIR to a directory with a shorter path"
-    if address.text == LOCAL:
-        return address.remedy
-    if authentication == "token":
-        return f"{address.remedy}; the token of its head must be in ~/.ray/auth_token or RAY_AUTH_TOKEN"
-    return f"{address.remedy}; a cluster with token authentication needs {AUTHENTICATION}=token"
+    return "set RAY_TMPDIR to a directory with a shorter path" if _LONG_PATH in reason else address.remedy
+
+
+def token_problem(environment: Mapping[str, str], *, found: bool = True) -> str:
+    """What is wrong with the token where a cluster refuses it, and what to do.
+
+    Args:
+        environment: the variables; of several tokens Ray takes the first, in the order of their names here.
+        found: whether Ray finds one.
+    """
+    source = _TOKEN if environment.get(_TOKEN) else environment.get(_TOKEN_PATH) or _TOKEN_FILE
+    if environment.get(AUTHENTICATION, "").lower() != "token":
+        return f"wants a token; set {AUTHENTICATION}=token, and put that of its head into {source}"
+    if not found:
+        return f"no token in {source}; put that of its head there"
+    return f"refuses the token in {source}; put that of its head there"
 
 
 def runtime_environment(variable: str) -> dict[str, Any] | None:

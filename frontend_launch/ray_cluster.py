@@ -1,4 +1,4 @@
-"""Nodes, actors, tasks and reservations of a Ray cluster: the one module with Ray in it.
+"""Nodes, actors, tasks and reservations of a Ray cluster.
 
 Ray places actors and reserves cores and GPUs for them; it sends no request, and restarts nothing.
 """
@@ -22,8 +22,8 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from frontend_launch.cluster_address import (
-    AUTHENTICATION,
     ENVIRONMENT,
+    LOCAL,
     VARIABLE,
     ClusterAddress,
     check_listening,
@@ -249,20 +249,21 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
         yield
         return
     where = where or cluster_address(cluster, os.environ.get(VARIABLE, ""))
-    await check_listening(where)
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     # Standard output may be a document. What Ray says there of a lost worker comes as an error too.
     setattr(ray._private.worker, "print_to_stdstream", lambda *_, **__: None)  # noqa: B010 - it is not public
     warnings.filterwarnings("ignore", message="Ray Client connection timed out")  # the error says it
     given = os.environ.get(ENVIRONMENT, "")
     environment = runtime_environment(given)
+    await check_listening(where)
     options: dict[str, Any] = {"address": where.text, "log_to_driver": False, "configure_logging": False}
     options["runtime_env"] = environment
     if cluster == "ray:local":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options |= {"include_dashboard": False, "object_store_memory": LOCAL_STORE_BYTES}
-    session = _Session(options)
     try:
+        await _check_answers(where)
+        session = _Session(options)
         await session.connected(CONNECT_TIMEOUT_S)
     except TimeoutError:
         raise LaunchError(_refusal(where, f"no answer within {CONNECT_TIMEOUT_S:g} s")) from None
@@ -301,9 +302,23 @@ async def _prepared(node: Node, environment: str) -> None:
         ) from None
 
 
+async def _check_answers(where: ClusterAddress) -> None:
+    """Refuse what does not answer, see `ray_probe`; another version of Ray, without its interface, asks by itself."""
+    if where.text == LOCAL:
+        return
+    # Processes are started, never forks that go on with gRPC; it would warn of them, and log what it raises.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        from frontend_launch import ray_probe  # noqa: PLC0415 - gRPC reads these, and its imports are not public
+    except ImportError:
+        return
+    await ray_probe.check_answers(where)
+
+
 def _refusal(address: ClusterAddress, reason: str) -> str:
-    """That Ray finds no cluster at an address, or is not let in, and what to do."""
-    return f"{address.named}: {reason}; {remedy_for(address, reason, os.environ.get(AUTHENTICATION, ''))}"
+    """That Ray finds no cluster at an address, and what to do."""
+    return f"{address.named}: {reason}; {remedy_for(address, reason)}"
 
 
 def _keep_termination() -> None:

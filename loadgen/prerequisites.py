@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from frontend_launch.cluster_address import VARIABLE, is_client_server
 from frontend_launch.errors import DescribeError
 from frontend_launch.launch.runtimes import runtime_of
 from loadgen.config import CataloguedModel, Deploy, ExperimentConfig
 from loadgen.errors import ConfigError
-from loadgen.targets.access import grpc_library
 from model_containers import extras
 from model_containers.model import Description
 
@@ -32,10 +28,8 @@ def check_extras(config: ExperimentConfig) -> None:
         if cluster is None:
             continue
         name = cluster.partition(":")[0]
-        if importlib.util.find_spec(name) is None:
-            raise ConfigError(f"{{{field}}} {cluster}: needs {name}; {extras.remedy(name)}")
-        if is_client_server(cluster, os.environ.get(VARIABLE, "")):
-            grpc_library()  # Ray's client needs it
+        if missing := extras.missing(name):
+            raise ConfigError(f"{{{field}}} {cluster}: needs {missing[0]}; {extras.remedy(name)}")
 
 
 def connected(config: ExperimentConfig) -> AbstractAsyncContextManager[None]:

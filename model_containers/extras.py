@@ -15,7 +15,7 @@ MODULES = {
     "redis": ("redis",),
     "oip": ("grpc", "google.protobuf", "hpack", "httptools"),
     "gpu": ("pynvml",),
-    "ray": ("ray",),
+    "ray": ("ray", "grpc"),
     "peers": ("mlperf_loadgen",),
 }
 """The modules that an extra brings; a framework's extra has the name that descriptions of models give it."""

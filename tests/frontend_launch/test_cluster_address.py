@@ -13,6 +13,7 @@ from frontend_launch.cluster_address import (
     is_client_server,
     remedy_for,
     runtime_environment,
+    token_problem,
 )
 from frontend_launch.errors import LaunchError
 from loadgen.config import Client, Deploy
@@ -116,36 +117,52 @@ def test_the_reason_is_said(monkeypatch, error, reason):
         asyncio.run(check_listening(cluster_address("ray://head:1", "")))
 
 
-CONNECTING = "Failed to connect to Ray cluster at 10.0.0.1:6379"
 LONG = "validate_socket_filename failed: AF_UNIX path length cannot exceed 107 bytes: /a/plasma_store"
 
 
 @pytest.mark.parametrize(
-    ("cluster", "reason", "authentication", "remedy"),
+    ("cluster", "reason", "remedy"),
     [
-        ("ray:local", LONG, "", "set RAY_TMPDIR to a directory with a shorter path"),
-        ("ray:local", LONG, "token", "set RAY_TMPDIR to a directory with a shorter path"),
-        ("ray:local", "no answer within 60 s", "", "start it again"),
+        ("ray:local", LONG, "set RAY_TMPDIR to a directory with a shorter path"),
+        ("ray:local", "no answer within 60 s", "start it again"),
+        ("ray", "no answer within 60 s", "run `ray start` on this machine first, or use ray:local"),
+    ],
+    ids=["long path", "local", "this machine"],
+)
+def test_the_remedy_fits_what_ray_says(cluster, reason, remedy):
+    """Of a path that is too long Ray gives the length only."""
+    assert remedy_for(cluster_address(cluster, ""), reason) == remedy
+
+
+WANTED = "wants a token; set RAY_AUTH_MODE=token, and put that of its head into"
+
+
+@pytest.mark.parametrize(
+    ("environment", "problem"),
+    [
+        ({}, f"{WANTED} ~/.ray/auth_token"),
+        ({"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": "x"}, f"{WANTED} RAY_AUTH_TOKEN"),
+        ({"RAY_AUTH_MODE": "token"}, "refuses the token in ~/.ray/auth_token; put that of its head there"),
         (
-            "ray",
-            CONNECTING,
-            "token",
-            "run `ray start` on this machine first, or use ray:local; "
-            "the token of its head must be in ~/.ray/auth_token or RAY_AUTH_TOKEN",
+            {"RAY_AUTH_MODE": "TOKEN", "RAY_AUTH_TOKEN_PATH": "/a", "RAY_AUTH_TOKEN": "x"},
+            "refuses the token in RAY_AUTH_TOKEN; put that of its head there",
         ),
         (
-            "ray",
-            CONNECTING,
-            "disabled",
-            "run `ray start` on this machine first, or use ray:local; "
-            "a cluster with token authentication needs RAY_AUTH_MODE=token",
+            {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/a", "RAY_AUTH_TOKEN": ""},
+            "refuses the token in /a; put that of its head there",
         ),
     ],
-    ids=["long path", "long path with a token", "local", "wrong token", "no token"],
+    ids=["none", "disabled", "file", "variable", "path"],
 )
-def test_the_remedy_fits_what_ray_says(cluster, reason, authentication, remedy):
-    """A wrong token looks like a cluster that is not there: the remedy names both."""
-    assert remedy_for(cluster_address(cluster, ""), reason, authentication) == remedy
+def test_a_token_that_is_refused_is_named_by_its_place(environment, problem):
+    """The one that Ray takes of several."""
+    assert token_problem(environment) == problem
+
+
+def test_a_token_that_is_not_there_is_named_by_its_place():
+    """Where Ray looks for it."""
+    found = token_problem({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/a"}, found=False)
+    assert found == "no token in /a; put that of its head there"
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1:6379", "ray://10.0.0.1:10001"])

@@ -5,10 +5,8 @@ import importlib.util
 
 import pytest
 
-from frontend_launch.cluster_address import VARIABLE
 from frontend_launch.errors import DescribeError
 from frontend_launch.launch.topology import describe as describe_machine
-from loadgen import prerequisites
 from loadgen.config import CataloguedModel, Client, Deploy, ExperimentConfig
 from loadgen.errors import ConfigError
 from loadgen.prerequisites import check_extras, check_framework, connected
@@ -20,15 +18,7 @@ def configuration(runtime="process", workers=None):
     return ExperimentConfig(serve=Deploy("noop", runtime=runtime), client=Client(workers=workers))
 
 
-@pytest.fixture
-def grpc(monkeypatch):
-    """How often gRPC's library is asked for."""
-    asked = []
-    monkeypatch.setattr(prerequisites, "grpc_library", lambda: asked.append(1))
-    return asked
-
-
-@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("lacks", [None, "ray", "grpc"])
 @pytest.mark.parametrize(
     ("runtime", "workers", "option", "value"),
     [
@@ -38,28 +28,15 @@ def grpc(monkeypatch):
         ("process", "ray:local", "workers", "ray:local"),
     ],
 )
-def test_a_cluster_needs_its_library(monkeypatch, grpc, runtime, workers, option, value, there):
+def test_a_cluster_needs_its_libraries(monkeypatch, runtime, workers, option, value, lacks):
     """Looked for without an import."""
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if there else None)
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == lacks else object())
     config = configuration(runtime, workers)
-    if there:
+    if lacks is None:
         check_extras(config)
-        assert not grpc
         return
-    with pytest.raises(ConfigError, match=f"{option} {value}: needs ray; pip install"):
+    with pytest.raises(ConfigError, match=f"{option} {value}: needs {lacks}; pip install"):
         check_extras(config)
-
-
-@pytest.mark.parametrize(
-    ("workers", "variable"), [("ray://127.0.0.1:10001", ""), ("ray", "ray://127.0.0.1:10001")], ids=["name", "variable"]
-)
-def test_a_client_server_needs_grpc(monkeypatch, grpc, workers, variable):
-    """Also where only the variable names it."""
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
-    monkeypatch.setenv(VARIABLE, variable)
-    check_extras(configuration(workers=workers))
-    assert grpc
 
 
 def test_a_machine_needs_nothing_and_connects_to_nothing(monkeypatch):

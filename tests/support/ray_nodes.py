@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
+import tempfile
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,6 +106,39 @@ class Nodes:
 
     def shutdown(self) -> None:
         self._cluster.shutdown()
+
+
+class Head(NamedTuple):
+    """A cluster of one node, which wants a token.
+
+    Attributes:
+        address: of the cluster.
+        client_server: the same by its client server.
+        directory: the value of RAY_TMPDIR with which Ray finds it on this machine.
+    """
+
+    address: str
+    client_server: str
+    directory: str
+
+
+@contextmanager
+def head_with_token(token: str) -> Iterator[Head]:
+    """A cluster of one node that lets in who has the token, while the context lasts."""
+    port, client_server = _free_port(), _free_port()
+    with tempfile.TemporaryDirectory() as directory:
+        options = [f"--port={port}", f"--ray-client-server-port={client_server}", "--include-dashboard=false"]
+        options += ["--num-cpus=1", f"--object-store-memory={STORE_BYTES}", f"--temp-dir={directory}/ray"]
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", *options]
+        environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as head:
+            assert head.stdout is not None
+            try:
+                assert any(b"Ray runtime started" in line for line in head.stdout), "it ended"
+                yield Head(f"127.0.0.1:{port}", f"ray://127.0.0.1:{client_server}", directory)
+            finally:
+                head.terminate()  # it ends the processes of the cluster
+                head.communicate()
 
 
 def _raylet(node: Any) -> int:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ray_nodes import Nodes
+from ray_nodes import Head, Nodes
 
 STARTED_S, ENDED_S = 120.0, 60.0
 DEPLOYMENTS = ("up", "ps", "logs", "metrics", "down")
@@ -31,7 +31,7 @@ class Runs:
         common: options of all verbs that measure.
     """
 
-    def __init__(self, nodes: Nodes, directory: Path, *common: str) -> None:
+    def __init__(self, nodes: Nodes | Head, directory: Path, *common: str) -> None:
         self._directory, self._common = directory, common
         self._environment = {
             "RAY_ADDRESS": nodes.address,
