@@ -7,7 +7,8 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from frontend_launch.errors import LaunchError
@@ -21,6 +22,9 @@ VARIABLE = "RAY_ADDRESS"
 
 ENVIRONMENT = "RAY_RUNTIME_ENV"
 """Of the environment: Ray's runtime environment, which the nodes get, as JSON."""
+
+PLUGINS = "RAY_RUNTIME_ENV_PLUGINS"
+"""Of the environment of nodes: plugins, which add fields to runtime environments."""
 
 AUTHENTICATION = "RAY_AUTH_MODE"
 """Of the environment: ``token`` where clusters have one."""
@@ -146,6 +150,27 @@ def runtime_environment(variable: str) -> dict[str, Any] | None:
     raise LaunchError(
         f"""{ENVIRONMENT} {variable}: no object in JSON; write one, such as {{"py_modules": ["FILE.whl"]}}"""
     )
+
+
+def check_fields(variable: str, found: Iterable[str], known: Collection[str], of: str = "Ray") -> None:
+    """Refuse a field of a runtime environment that Ray would leave out without a word.
+
+    Args:
+        variable: value of `ENVIRONMENT`.
+        found: the fields that it has.
+        known: those that there are; what begins with an underscore is not proposed.
+        of: who has them.
+
+    Raises:
+        LaunchError: there is one.
+    """
+    for name in found:
+        if name in known:
+            continue
+        public = sorted(field for field in known if not field.startswith("_"))
+        near = get_close_matches(name, public, 1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(public)}"
+        raise LaunchError(f"{ENVIRONMENT} {variable}: {of} has no field {name!r}; {remedy}")
 
 
 def is_client_server(cluster: str, variable: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import inspect
 import logging
 import os
 import signal
@@ -18,14 +19,17 @@ from typing import Any
 
 import ray
 from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
+from ray.runtime_env import RuntimeEnv, RuntimeEnvConfig
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from frontend_launch.cluster_address import (
     ENVIRONMENT,
     LOCAL,
+    PLUGINS,
     VARIABLE,
     ClusterAddress,
+    check_fields,
     check_listening,
     cluster_address,
     is_client_server,
@@ -254,7 +258,7 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
     setattr(ray._private.worker, "print_to_stdstream", lambda *_, **__: None)  # noqa: B010 - it is not public
     warnings.filterwarnings("ignore", message="Ray Client connection timed out")  # the error says it
     given = os.environ.get(ENVIRONMENT, "")
-    environment = runtime_environment(given)
+    environment = _environment(given)
     await check_listening(where)
     options: dict[str, Any] = {"address": where.text, "log_to_driver": False, "configure_logging": False}
     options["runtime_env"] = environment
@@ -280,6 +284,30 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
     finally:
         await to_completion(session.end(END_TIMEOUT_S))
         _keep_termination()
+
+
+def _environment(given: str) -> dict[str, Any] | None:
+    """Ray's runtime environment for the nodes, as far as can be checked here; None for none.
+
+    Args:
+        given: as the user wrote it; empty for none.
+
+    Raises:
+        LaunchError: Ray does not take it.
+    """
+    found = runtime_environment(given)
+    if found is None:
+        return None
+    if PLUGINS not in os.environ:
+        fields = {*RuntimeEnv.known_fields, *inspect.signature(RuntimeEnv).parameters} - {"_validate", "kwargs"}
+        check_fields(given, found, fields)
+    if isinstance(config := found.get("config"), dict):
+        check_fields(given, config, RuntimeEnvConfig.known_fields, "config")
+    try:
+        RuntimeEnv(**found)
+    except Exception as error:  # of many kinds
+        raise LaunchError(f"{ENVIRONMENT} {given}: {_reason(error)}; correct it") from None
+    return found
 
 
 async def _prepared(node: Node, environment: str) -> None:

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from frontend_launch.cluster_address import (
+    check_fields,
     check_listening,
     cluster_address,
     cluster_of_run,
@@ -185,3 +186,19 @@ def test_what_is_no_runtime_environment_is_refused(text):
     """With the variable and its value."""
     with pytest.raises(LaunchError, match=f"^RAY_RUNTIME_ENV {re.escape(text)}: no object in JSON; write one"):
         runtime_environment(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("pipp", "did you mean 'pip'?"), ("_nsite", "choose from conda, pip"), ("plugin", "choose from conda, pip")],
+)
+def test_an_unknown_field_of_a_runtime_environment_is_refused(name, remedy):
+    """With the nearest one that is public."""
+    with pytest.raises(LaunchError) as refused:
+        check_fields("{…}", ["pip", "_nsight", name], {"pip", "conda", "_nsight"})
+    assert str(refused.value) == f"RAY_RUNTIME_ENV {{…}}: Ray has no field {name!r}; {remedy}"
+
+
+def test_known_fields_of_a_runtime_environment_are_taken():
+    """Those that Ray itself adds too."""
+    check_fields("{…}", ["pip", "_nsight"], {"pip", "_nsight"})
