@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any
 
 import ray
+from ray._private import state
 from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 from ray.runtime_env import RuntimeEnv, RuntimeEnvConfig
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
@@ -37,11 +38,13 @@ from frontend_launch.cluster_address import (
     runtime_environment,
 )
 from frontend_launch.errors import ActorLostError, LaunchError
-from frontend_launch.launch.cluster import Bundle, Node
+from frontend_launch.launch.cluster import Bundle, ClusterUse, Node, shortage
 from frontend_launch.quantities import plural
 from frontend_launch.supervision import own_version
 from frontend_launch.tasks import gather_all, in_daemon, to_completion
 from model_containers.printable import printable
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 60.0
 """Patience for the cluster to answer, or for one on this machine to start."""
@@ -51,6 +54,15 @@ END_TIMEOUT_S = 20.0
 
 PREPARE_TIMEOUT_S = 600.0
 """Patience for the nodes to have the runtime environment; Ray's own is as long."""
+
+FREE_TIMEOUT_S = 10.0
+"""Patience for nodes to have cores and GPUs free: what has them may be ending."""
+
+SOON_FREE_S = 1.0
+"""The same before it is said: the last run of a search needs less."""
+
+FREE_EVERY_S = 0.2
+"""Between two looks whether they have."""
 
 GIVE_UP_TIMEOUT_S = 1.0
 """Patience for a connection that is being made when the run is cancelled."""
@@ -151,6 +163,58 @@ def kill(handle: Any) -> None:
     """End an actor, and with it its processes; one that is gone stays so."""
     with contextlib.suppress(RayError, ConnectionError):
         ray.kill(handle)
+
+
+async def until_free(cluster: str, wanted: Sequence[tuple[str, str, Bundle]]) -> None:
+    """Wait until nodes have what is wanted there, as far as the cluster says what they have; others may be ending.
+
+    Args:
+        cluster: as this process names it.
+        wanted: see `shortage`.
+
+    Raises:
+        LaunchError: a node has less.
+    """
+    lack, told, clock = None, False, asyncio.get_running_loop().time
+    began_s = clock()
+    try:
+        async with asyncio.timeout(FREE_TIMEOUT_S):
+            while lack := shortage(wanted, await _use_of(cluster, wanted)):
+                if not told and clock() - began_s >= SOON_FREE_S:
+                    log.info("waiting up to %g s: %s", FREE_TIMEOUT_S, lack)
+                    told = True
+                await asyncio.sleep(FREE_EVERY_S)
+    except TimeoutError:
+        if lack is not None:
+            raise LaunchError(lack) from None
+    except Exception as error:  # what cannot be started there says so itself
+        log.debug("what the nodes have free is unknown: %r", error)
+
+
+async def _use_of(cluster: str, wanted: Sequence[tuple[str, str, Bundle]]) -> ClusterUse:
+    if is_client_server(cluster, os.environ.get(VARIABLE, "")):
+        found: ClusterUse = await run_on(wanted[0][1], use)
+        return found
+    return await in_daemon(use)
+
+
+def use() -> ClusterUse:
+    """What programs use of the cluster, as a process on a node of it finds out."""
+    own = ray.get_runtime_context().get_job_id()
+    free = {
+        node_id: Bundle(int(row.get("CPU", 0)), int(row.get("GPU", 0)))
+        for node_id, row in state.available_resources_per_node().items()
+    }
+    others = {
+        row["JobID"]: f"process {row['DriverPid']} on {row['DriverIPAddress']}"
+        for row in state.jobs()
+        if row["JobID"] != own
+    }
+    users: dict[str, set[str]] = {}
+    for row in state.actors().values():
+        if row["State"] == "ALIVE" and row["JobID"] in others:
+            users.setdefault(row["Address"]["NodeID"], set()).add(others[row["JobID"]])
+    return ClusterUse(free, users)
 
 
 async def run_on(node_id: str, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -8,7 +8,7 @@ client keeps its first physical core for the processes of the cluster, where rep
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -49,6 +49,18 @@ class Bundle(NamedTuple):
 
     cpus: int
     gpus: int
+
+
+class ClusterUse(NamedTuple):
+    """What programs use of a cluster.
+
+    Attributes:
+        free: by the id of a node: what is left to reserve there.
+        users: by the id of a node: other programs that have actors there.
+    """
+
+    free: Mapping[str, Bundle]
+    users: Mapping[str, Collection[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +126,26 @@ def reservations(rows: Iterable[Assignment]) -> dict[str, Bundle]:
         if any(bundle):
             found[row.role] = bundle
     return found
+
+
+def shortage(wanted: Iterable[tuple[str, str, Bundle]], use: ClusterUse) -> str | None:
+    """What the first node lacks, and what to do; None where each has enough, as far as it is known.
+
+    Args:
+        wanted: the name of a node, its id, and what is wanted there; several of one node add up.
+        use: of the cluster.
+    """
+    totals: dict[tuple[str, str], Bundle] = {}
+    for name, node_id, bundle in wanted:
+        before = totals.get((name, node_id), Bundle(0, 0))
+        totals[name, node_id] = Bundle(before.cpus + bundle.cpus, before.gpus + bundle.gpus)
+    for (name, node_id), total in totals.items():
+        for unit, needed, free in zip(("core", "GPU"), total, use.free.get(node_id, total), strict=True):
+            if needed > free:
+                users = " and ".join(sorted(use.users.get(node_id, ())))
+                remedy = f"end what has actors there: {users}" if users else "end what uses the node (`ray status`)"
+                return f"node {name}: {plural(needed, unit)} needed, {free} free; {remedy}"
+    return None
 
 
 def plan_over(here: Topology, nodes: Sequence[Topology], request: PlacementRequest) -> Placement:

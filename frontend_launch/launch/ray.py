@@ -213,6 +213,8 @@ class RayLauncher(Launcher):
             for role, bundle in reservations(rows).items():
                 self._bundles[role] = len(bundles), bundle
                 bundles.append((self._nodes[self.node_of(role)].node_id, bundle))
+            wanted = [(self.node_of(role), *bundles[place]) for role, (place, _) in self._bundles.items()]
+            await ray_cluster.until_free(self._config.cluster, wanted)
             self._group = await stack.enter_async_context(ray_cluster.reserved(bundles, RESERVE_TIMEOUT_S))
             self._stack.push_async_exit(stack.pop_all())
         return self

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from frontend_launch import ray_cluster
 from frontend_launch.errors import ActorLostError, LaunchError
-from frontend_launch.launch.cluster import named
+from frontend_launch.launch.cluster import Bundle, named
 from loadgen.workers.messages import Identity, News, Order, Started, Worker, WorkerLostError
 from loadgen.workers.spread import Seat, spread
 from loadgen.workers.supervisor import Supervisor, end_process
@@ -113,6 +113,9 @@ async def workers(
         ]
         if not seats:
             raise LaunchError(f"cluster {cluster}: no node of the cluster has a core; start nodes with cores")
+        labels = {node.node_id: label for label, node in nodes.items()}
+        wanted = [(labels[seat.node.node_id], seat.node.node_id, Bundle(seat.cpus, 0)) for seat in seats]
+        await ray_cluster.until_free(cluster, wanted)
         actors, found = list[Any](), list[tuple[Seat, Worker]]()
         try:
             for free in seats:

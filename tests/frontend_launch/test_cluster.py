@@ -8,7 +8,16 @@ import pytest
 
 from frontend_launch.errors import PlacementError
 from frontend_launch.integers import core_ranges
-from frontend_launch.launch.cluster import Bundle, ClusterTopology, Node, named, plan_over, reservations
+from frontend_launch.launch.cluster import (
+    Bundle,
+    ClusterTopology,
+    ClusterUse,
+    Node,
+    named,
+    plan_over,
+    reservations,
+    shortage,
+)
 from frontend_launch.launch.placement import FRONTENDS, Placement, PlacementRequest, with_frontends
 from frontend_launch.launch.topology import Topology, describe, first_cores
 
@@ -185,3 +194,27 @@ def test_the_first_cores_of_a_machine():
     part = first_cores(machine, 6, 1)
     assert (part.cores, part.gpus, part.siblings, part.beyond) == (tuple(range(6)), (0,), ((0, 4), (1, 5)), None)
     assert [(one.number, one.cores, one.gpus) for one in part.numa_nodes] == [(0, (0, 1, 4, 5), (0,)), (1, (2, 3), ())]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lack"),
+    [
+        ([], None),
+        ([("a", "1", Bundle(2, 1))], None),
+        ([("elsewhere", "9", Bundle(8, 8))], None),
+        (
+            [("a", "1", Bundle(2, 0)), ("a", "1", Bundle(1, 0))],
+            "node a: 3 cores needed, 2 free; end what has actors there: process 1 on h and process 2 on h",
+        ),
+        ([("b", "2", Bundle(1, 0))], "node b: 1 core needed, 0 free; end what uses the node (`ray status`)"),
+        (
+            [("a", "1", Bundle(1, 0)), ("b", "2", Bundle(0, 1))],
+            "node b: 1 GPU needed, 0 free; end what uses the node (`ray status`)",
+        ),
+    ],
+    ids=["nothing", "enough", "unknown", "two parts of a node", "no core", "no GPU"],
+)
+def test_what_nodes_lack_is_said(wanted, lack):
+    """With the programs that have it, where they are known."""
+    use = ClusterUse({"1": Bundle(2, 1), "2": Bundle(0, 0)}, {"1": {"process 2 on h", "process 1 on h"}})
+    assert shortage(wanted, use) == lack

@@ -4,9 +4,12 @@ Without the extra these are skipped: make install EXTRAS=ray. The cluster takes 
 """
 
 import json
+import re
 
 import pytest
+from cluster_of_tests import counting_server
 from program import alive
+from ray_nodes import own_address
 from ray_runs import Runs, gone
 
 UP = ("up", "-m", "noop", "--runtime", "ray", "--replicas", "3")
@@ -46,6 +49,18 @@ def test_a_deployment_is_looked_at_and_taken_down_from_another_terminal(nodes, r
         assert run.exit_code() == 0
     assert gone(pids)
     assert states(runs) == {}
+
+
+def test_cores_that_a_deployment_has_are_named_with_its_process(nodes, runs):
+    """Where clients or replicas need them, before any is started; with no more to wait for than its end."""
+    with runs.running(*UP[:-1], "6", until=SERVING) as run, counting_server(own_address()) as server:
+        clients = ("--target", server.url, "--workers", "ray", "--requests", "10")
+        replicas = ("-m", "noop", "--runtime", "ray", "--replicas", "6", "--requests", "10")
+        for asked, needed in ((clients, 2), (replicas, 2)):
+            refused = runs.ran("saturate", *asked)
+            assert refused.returncode == 4, refused.stdout
+            problem = rf"loadgen: node .*: {needed} cores needed, [01] free; end what has actors there: "
+            assert re.match(f"{problem}process {run.process.pid} on ", refused.stderr.splitlines()[-1]), refused.stderr
 
 
 def test_a_deployment_whose_coordinator_was_killed_is_said_and_cleared(nodes, runs):
