@@ -24,9 +24,10 @@ from c_peer import UnavailableError, built, echo_server
 from client_vs_c import WINDOWS, run
 
 from frontend_launch.ports import Ports
-from loadgen.config import Client, Deploy, ExperimentConfig, Inputs, Output, Saturate
+from loadgen.config import Client, ExperimentConfig, Inputs, Output, Saturate
 from loadgen.experiments.experiment import run_experiment
 from loadgen.results.document import Results
+from loadgen.served import Deploy
 
 SHAPES = {8: (2,), 8192: (2048,), 1_072_812: (299, 299, 3)}
 BATCHES = {8: 32, 8192: 32, 1_072_812: 8}

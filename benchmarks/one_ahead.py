@@ -29,10 +29,11 @@ import uvloop
 
 from frontend_launch.admin import AdminClient
 from frontend_launch.ports import Ports
-from loadgen.config import Client, ExperimentConfig, Frontend, Load, OpenLoop, Output, Saturate
+from loadgen.config import Client, ExperimentConfig, Load, OpenLoop, Output, Saturate
 from loadgen.experiments.experiment import run_experiment
 from loadgen.load.arrivals import Renewal
 from loadgen.results.document import Results
+from loadgen.served import Frontend
 from model_containers.data_types import DataType
 from model_containers.model import TensorSpec
 from model_containers.server import serve

@@ -23,9 +23,10 @@ import numpy as np
 import uvloop
 
 from frontend_launch.ports import Ports
-from loadgen.config import Client, Deploy, ExperimentConfig, Output, Saturate
+from loadgen.config import Client, ExperimentConfig, Output, Saturate
 from loadgen.experiments.experiment import run_experiment
 from loadgen.results.document import Results
+from loadgen.served import Deploy
 
 
 def main() -> None:

@@ -13,8 +13,9 @@ import uvloop
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from frontend_launch.ports import Ports
-from loadgen.config import Client, Deploy, ExperimentConfig, Inputs, Output, Saturate
+from loadgen.config import Client, ExperimentConfig, Inputs, Output, Saturate
 from loadgen.experiments.experiment import run_experiment
+from loadgen.served import Deploy
 
 SETTINGS = {"8 B": ((2,), 32, 1000), "8 KB": ((2048,), 32, 1000), "299x299x3": ((299, 299, 3), 8, 64)}
 SECONDS = 2.0

@@ -14,18 +14,7 @@ if TYPE_CHECKING:
     from frontend_launch.errors import FrontendLaunchError
     from frontend_launch.launch.topology import Topology
     from frontend_launch.ports import Ports
-    from loadgen.config import (
-        Client,
-        Deploy,
-        ExperimentConfig,
-        External,
-        Frontend,
-        Inputs,
-        OpenLoop,
-        Output,
-        Patience,
-        Saturate,
-    )
+    from loadgen.config import Client, ExperimentConfig, Inputs, OpenLoop, Output, Patience, Saturate
     from loadgen.errors import ConfigError, FieldError, Interrupted, LoadgenError, TargetError
     from loadgen.experiments.capacity import CapacityConfig, FoundCapacity, find_capacity
     from loadgen.experiments.compare import CompareConfig, Compared, ComparePlan, prepare_comparison, run_comparison
@@ -42,6 +31,7 @@ if TYPE_CHECKING:
     from loadgen.load.arrivals import Arrivals, parse_arrivals
     from loadgen.results.document import Results
     from loadgen.results.files import read as read_results
+    from loadgen.served import Deploy, External, Frontend
     from loadgen.targets.access import Access
     from loadgen.targets.remote import TargetOptions
 
@@ -115,14 +105,14 @@ _SOURCES = {
     "Compared": "loadgen.experiments.compare:Compared",
     "Condition": "loadgen.judging.slo:Condition",
     "ConfigError": "loadgen.errors:ConfigError",
-    "Deploy": "loadgen.config:Deploy",
+    "Deploy": "loadgen.served:Deploy",
     "Endpoint": "loadgen.feed.options:Endpoint",
     "ExperimentConfig": "loadgen.config:ExperimentConfig",
     "ExperimentInterrupted": "loadgen.experiments.experiment:ExperimentInterrupted",
-    "External": "loadgen.config:External",
+    "External": "loadgen.served:External",
     "FieldError": "loadgen.errors:FieldError",
     "FoundCapacity": "loadgen.experiments.capacity:FoundCapacity",
-    "Frontend": "loadgen.config:Frontend",
+    "Frontend": "loadgen.served:Frontend",
     "FrontendLaunchError": "frontend_launch.errors:FrontendLaunchError",
     "Inputs": "loadgen.config:Inputs",
     "Interrupted": "loadgen.errors:Interrupted",

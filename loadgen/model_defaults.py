@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.cluster import ClusterTopology
 from frontend_launch.launch.topology import Topology
-from loadgen.config import Deploy
+from loadgen.served import Deploy
 from model_containers.model import Description
 
 

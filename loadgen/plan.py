@@ -14,18 +14,7 @@ from frontend_launch.launch.runtimes import runtime_of
 from frontend_launch.launch.topology import Topology, discover
 from frontend_launch.models import describe
 from frontend_launch.quantities import exact, plural
-from loadgen.config import (
-    WARMUP_S,
-    CataloguedModel,
-    Deploy,
-    ExperimentConfig,
-    External,
-    Frontend,
-    Load,
-    OpenLoop,
-    Output,
-    Saturate,
-)
+from loadgen.config import WARMUP_S, ExperimentConfig, Load, OpenLoop, Output, Saturate
 from loadgen.errors import ConfigError, FieldError
 from loadgen.load.arrivals import Arrivals, Renewal
 from loadgen.load.drawing import check_ranges
@@ -33,6 +22,7 @@ from loadgen.load.input_files import FileInputs, shapes_in
 from loadgen.load.inputs import DRAWN_INPUTS, InputSource, SeededInputs
 from loadgen.model_defaults import defaults_on, model_defaults
 from loadgen.prerequisites import check_extras, check_framework
+from loadgen.served import CataloguedModel, Deploy, External, Frontend
 from loadgen.targets.application import describe_application
 from loadgen.targets.discover import discover_remote
 from loadgen.targets.remote import MOST_CONNECTIONS, Remote, RequestOptions

@@ -6,8 +6,9 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from frontend_launch.errors import DescribeError
 from frontend_launch.launch.runtimes import runtime_of
-from loadgen.config import CataloguedModel, Deploy, ExperimentConfig
+from loadgen.config import ExperimentConfig
 from loadgen.errors import ConfigError
+from loadgen.served import CataloguedModel, Deploy
 from model_containers import extras
 from model_containers.model import Description
 

@@ -27,9 +27,10 @@ from frontend_launch.ports import MAX_PORT, Ports, is_loopback
 from loadgen.checks import is_host
 from loadgen.cli import console, groups, help_format, parameters
 from loadgen.cli.frontends import ports, publishing
-from loadgen.config import Deploy, ExperimentConfig, Saturate
+from loadgen.config import ExperimentConfig, Saturate
 from loadgen.errors import ConfigError
 from loadgen.report.text import table
+from loadgen.served import Deploy
 from loadgen.servers import deployment as servers
 from model_containers import credentials
 

@@ -22,14 +22,9 @@ import typer
 from typer.models import ParameterInfo
 
 from loadgen.cli import console, option_sources
-from loadgen.config import (
-    Deploy,
-    ExperimentConfig,
-    External,
-    Frontend,
-    Load,
-)
+from loadgen.config import ExperimentConfig, Load
 from loadgen.errors import one_line, without_secret_members, without_secrets
+from loadgen.served import Deploy, External, Frontend
 
 T = TypeVar("T")
 

@@ -14,11 +14,12 @@ from frontend_launch.launch.port_choice import chosen
 from loadgen.cli import console, exit_codes, outputs
 from loadgen.cli.next_step import next_step
 from loadgen.cli.outputs import Outputs
-from loadgen.config import Deploy, ExperimentConfig
+from loadgen.config import ExperimentConfig
 from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
 from loadgen.plan import Plan, prepare
 from loadgen.report.text import estimate_text, placement_text, plan_text, results_text
 from loadgen.results.document import Results
+from loadgen.served import Deploy
 
 
 def one_experiment(described: Callable[..., ExperimentConfig]) -> Callable[..., None]:

@@ -13,12 +13,7 @@ from frontend_launch.launch.topology import describe
 from loadgen.cli import console, help_format
 from loadgen.cli.groups import Settings, panel
 from loadgen.cli.help_format import one_of
-from loadgen.config import (
-    Client,
-    Inputs,
-    Output,
-    Patience,
-)
+from loadgen.config import Client, Inputs, Output, Patience
 from loadgen.errors import ConfigError, without_secrets
 from loadgen.judging.slo import parse as parse_conditions
 from loadgen.load.arrivals import KINDS, Renewal, kind_of, parse_arrivals

@@ -15,7 +15,7 @@ from loadgen.cli.frontends import connection, ports
 from loadgen.cli.live_outputs import live
 from loadgen.cli.outputs import Documents, Outputs, writing
 from loadgen.cli.target import target
-from loadgen.config import Deploy, ExperimentConfig, Saturate
+from loadgen.config import ExperimentConfig, Saturate
 from loadgen.errors import ConfigError, FieldError
 from loadgen.experiments.capacity import CapacityConfig, find_capacity
 from loadgen.experiments.probes import samples
@@ -30,6 +30,7 @@ from loadgen.report import junit
 from loadgen.report.reading import collect
 from loadgen.report.size_text import carries_json, size_plan_text, size_text
 from loadgen.report.text import capacity_plan_text, capacity_text
+from loadgen.served import Deploy
 
 _OF_DEPLOYMENTS = ("batch_sizes", "core_cost", "gpu_cost", "resume")
 """Parameters that mean nothing for a server that runs already; those of groups refuse themselves."""

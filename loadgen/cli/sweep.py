@@ -13,12 +13,13 @@ from loadgen.cli.frontends import ports
 from loadgen.cli.live_outputs import live
 from loadgen.cli.outputs import Outputs, writing
 from loadgen.cli.target import target
-from loadgen.config import Deploy, Saturate
+from loadgen.config import Saturate
 from loadgen.errors import ConfigError
 from loadgen.experiments.sweep import Sweep, SweepConfig, SweepPlan, prepare_sweep, run_sweep
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_int_list, parse_rates
 from loadgen.report.reading import collect
 from loadgen.report.text import sweep_plan_text, sweep_text
+from loadgen.served import Deploy
 
 
 @groups.with_options(

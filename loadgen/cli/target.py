@@ -12,9 +12,9 @@ import typer
 
 from loadgen import files
 from loadgen.cli import console, groups, help_format, option_sources
-from loadgen.config import Deploy, External, Frontend, Served
 from loadgen.errors import ConfigError
 from loadgen.parsing import parse_duration
+from loadgen.served import Deploy, External, Frontend, Served
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.oip.written import parse_inputs, parse_parameters

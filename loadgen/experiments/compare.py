@@ -22,7 +22,7 @@ from frontend_launch.errors import FrontendLaunchError, UnavailableError
 from frontend_launch.quantities import number as in_figures
 from frontend_launch.quantities import plural
 from loadgen.checks import finite, instance, whole
-from loadgen.config import MAX_SEED, Deploy, ExperimentConfig, Load, OpenLoop
+from loadgen.config import MAX_SEED, ExperimentConfig, Load, OpenLoop
 from loadgen.errors import ConfigError, FieldError, LoadgenError, NotSavedError, TargetError
 from loadgen.experiments.experiment import ExperimentInterrupted, live_view, run_plan
 from loadgen.experiments.ledger import now, place
@@ -34,6 +34,7 @@ from loadgen.plan import Plan, prepare
 from loadgen.results import files
 from loadgen.results.document import Results
 from loadgen.results.environment import command
+from loadgen.served import Deploy
 
 log = logging.getLogger(__name__)
 

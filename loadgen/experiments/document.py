@@ -10,7 +10,7 @@ from typing import assert_never
 from frontend_launch.affinity import affinity
 from frontend_launch.launch.deployment import LATENCY_SLO_MICROS
 from frontend_launch.launch.placement import difference
-from loadgen.config import CataloguedModel, Deploy, ExperimentConfig, External, OpenLoop, Saturate
+from loadgen.config import ExperimentConfig, OpenLoop, Saturate
 from loadgen.hardware.summary import idle_cores, summarise
 from loadgen.hardware.watch import Watch
 from loadgen.judging import remarks, slo, validity
@@ -43,6 +43,7 @@ from loadgen.results.sections import (
     Threshold,
     Transport,
 )
+from loadgen.served import CataloguedModel, Deploy, External
 from loadgen.servers.frontend import PROXIED
 from loadgen.servers.server import Readings, ServerFacts
 

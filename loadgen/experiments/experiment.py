@@ -27,7 +27,7 @@ from frontend_launch.launch.launcher import model_environment
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.quantities import plural
 from frontend_launch.tasks import cancel_again, to_completion, until_done
-from loadgen.config import CataloguedModel, Deploy, ExperimentConfig, Saturate
+from loadgen.config import ExperimentConfig, Saturate
 from loadgen.errors import ConfigError, Interrupted, NotSavedError
 from loadgen.experiments.ceiling import measure_ceiling, with_ceiling
 from loadgen.experiments.document import pids, results_of
@@ -50,6 +50,7 @@ from loadgen.prerequisites import connected
 from loadgen.results import files
 from loadgen.results.document import Results
 from loadgen.results.environment import environment
+from loadgen.served import CataloguedModel, Deploy
 from loadgen.servers.server import Server, Workload
 from loadgen.servers.serving import serving
 from loadgen.workers.clusters import senders

@@ -17,7 +17,7 @@ from frontend_launch.errors import FrontendLaunchError, LaunchError, PlacementEr
 from frontend_launch.quantities import exact, number, plural
 from frontend_launch.tasks import to_completion
 from loadgen.checks import finite, instance, whole
-from loadgen.config import MAX_BATCH, Deploy, ExperimentConfig, OpenLoop, Saturate
+from loadgen.config import ExperimentConfig, OpenLoop, Saturate
 from loadgen.errors import ConfigError, FieldError, Interrupted, TargetError
 from loadgen.experiments import ledger as ledgers
 from loadgen.experiments.capacity import INTERVAL_S, Backlog
@@ -40,6 +40,7 @@ from loadgen.prerequisites import connected
 from loadgen.results.document import Results, strict
 from loadgen.results.environment import command
 from loadgen.results.files import read
+from loadgen.served import MAX_BATCH, Deploy
 from loadgen.servers.server import Server
 from loadgen.servers.serving import serving
 

@@ -24,7 +24,7 @@ from frontend_launch.errors import FrontendLaunchError, PlacementError, Unavaila
 from frontend_launch.quantities import duration, number, plural
 from frontend_launch.tasks import to_completion
 from loadgen.checks import finite, instance, whole
-from loadgen.config import MAX_BATCH, MAX_IN_FLIGHT, Deploy, ExperimentConfig, OpenLoop, scheduled
+from loadgen.config import MAX_IN_FLIGHT, ExperimentConfig, OpenLoop, scheduled
 from loadgen.errors import (
     ConfigError,
     FieldError,
@@ -48,6 +48,7 @@ from loadgen.prerequisites import connected
 from loadgen.results.cells import Drift, Measured, drift
 from loadgen.results.document import Results
 from loadgen.results.environment import command
+from loadgen.served import MAX_BATCH, Deploy
 from loadgen.servers.server import Server
 from loadgen.servers.serving import serving
 

@@ -10,7 +10,7 @@ from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.launch.topology import Topology
 from frontend_launch.quantities import byte_size, duration, number, plural
-from loadgen.config import CataloguedModel, Deploy, External, OpenLoop, Saturate
+from loadgen.config import OpenLoop, Saturate
 from loadgen.experiments.capacity import CapacityConfig, FoundCapacity
 from loadgen.experiments.grid import NOWHERE
 from loadgen.experiments.ledger import Entry
@@ -27,6 +27,7 @@ from loadgen.report.timeline import REQUEST_STAGES, SERVER_STAGES
 from loadgen.results.cells import run_of
 from loadgen.results.document import Results
 from loadgen.results.sections import PlacementRow, RequestStage, Threshold, Transport
+from loadgen.served import CataloguedModel, Deploy, External
 from model_containers.model import Description, TensorSpec
 from model_containers.printable import printable_line
 

@@ -15,9 +15,10 @@ from frontend_launch.launch.port_choice import chosen, free
 from frontend_launch.launch.runtimes import runtime_of
 from frontend_launch.ports import Ports
 from frontend_launch.quantities import plural
-from loadgen.config import Deploy, ExperimentConfig
+from loadgen.config import ExperimentConfig
 from loadgen.load import open_files
 from loadgen.plan import Plan, prepare, replica_options
+from loadgen.served import Deploy
 from model_containers import credentials
 
 log = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ from frontend_launch.errors import AdminError, LaunchError
 from frontend_launch.launch.deployment import DEFAULT_OUTPUT, Deployment
 from frontend_launch.launch.launcher import Endpoint
 from frontend_launch.rest import ApplicationReply
-from loadgen.config import Frontend
 from loadgen.errors import ConfigError, TargetError
 from loadgen.plan import Plan
 from loadgen.results.sections import NodeConfig
+from loadgen.served import Frontend
 from loadgen.servers.frontend_readings import FrontendReadings
 from loadgen.servers.server import Server, ServerFacts, Workload
 from loadgen.targets.application import read_credentials

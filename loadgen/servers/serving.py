@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from frontend_launch.launch.deployment import DEFAULT_OUTPUT
-from loadgen.config import Deploy, External, Frontend
 from loadgen.plan import Plan
+from loadgen.served import Deploy, External, Frontend
 from loadgen.servers.deployment import deployed
 from loadgen.servers.frontend import FrontendServer, connect
 from loadgen.servers.server import Server

@@ -13,7 +13,7 @@ import zmq.asyncio
 from aiohttp import web
 
 from frontend_launch.ports import Ports
-from loadgen.config import Client, Deploy, ExperimentConfig, External, Frontend, Output, Saturate
+from loadgen.config import Client, ExperimentConfig, Output, Saturate
 from loadgen.errors import Interrupted
 from loadgen.experiments import experiment
 from loadgen.experiments.capacity import CapacityConfig, find_capacity
@@ -21,6 +21,7 @@ from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
 from loadgen.experiments.sweep import SweepConfig, prepare_sweep, run_sweep
 from loadgen.judging.slo import parse
 from loadgen.results.files import logs_beside
+from loadgen.served import Deploy, External, Frontend
 from loadgen.servers.frontend import FrontendServer
 from loadgen.targets.address import parse_address
 from loadgen.targets.remote import TargetOptions

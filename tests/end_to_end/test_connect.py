@@ -17,10 +17,11 @@ from program import invalid, undisturbed
 
 from frontend_launch.admin import AdminClient
 from frontend_launch.ports import Ports
-from loadgen.config import Client, ExperimentConfig, Frontend, Output, Patience, Saturate
+from loadgen.config import Client, ExperimentConfig, Output, Patience, Saturate
 from loadgen.errors import ConfigError, TargetError
 from loadgen.experiments.experiment import run_experiment
 from loadgen.plan import prepare
+from loadgen.served import Frontend
 from model_containers.data_types import DataType
 from model_containers.model import TensorSpec
 from model_containers.server import serve
@@ -225,7 +226,8 @@ MEMORY = """
 import asyncio, resource, sys, uvloop
 from pathlib import Path
 from frontend_launch.ports import Ports
-from loadgen.config import Client, ExperimentConfig, Frontend, Inputs, Output, Patience, Saturate
+from loadgen.config import Client, ExperimentConfig, Inputs, Output, Patience, Saturate
+from loadgen.served import Frontend
 from loadgen.experiments.experiment import run_experiment
 from loadgen.plan import prepare
 ports, application, window, directory = sys.argv[1:]

@@ -14,9 +14,10 @@ from program import DEADLINE_S, noop, started, until
 
 from frontend_launch import stopped
 from frontend_launch.ports import Ports
-from loadgen.config import Client, Deploy, ExperimentConfig, Output, Saturate
+from loadgen.config import Client, ExperimentConfig, Output, Saturate
 from loadgen.experiments.experiment import run_experiment
 from loadgen.results import files
+from loadgen.served import Deploy
 
 
 def process_of(command: subprocess.Popen[str], role: str) -> int | None:

@@ -17,8 +17,9 @@ from frontend_launch.cluster_address import (
     token_problem,
 )
 from frontend_launch.errors import LaunchError
-from loadgen.config import Client, Deploy
+from loadgen.config import Client
 from loadgen.errors import FieldError
+from loadgen.served import Deploy
 
 
 @pytest.mark.parametrize(

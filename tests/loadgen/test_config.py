@@ -15,18 +15,7 @@ from frontend_launch.integers import core_ranges
 from frontend_launch.launch.cluster import ClusterTopology
 from frontend_launch.launch.topology import describe
 from frontend_launch.ports import Ports
-from loadgen.config import (
-    Client,
-    Deploy,
-    ExperimentConfig,
-    External,
-    Frontend,
-    Inputs,
-    OpenLoop,
-    Output,
-    Patience,
-    Saturate,
-)
+from loadgen.config import Client, ExperimentConfig, Inputs, OpenLoop, Output, Patience, Saturate
 from loadgen.errors import ConfigError, FieldError
 from loadgen.experiments.capacity import CapacityConfig
 from loadgen.experiments.experiment import run_experiment
@@ -37,6 +26,7 @@ from loadgen.load.arrivals import Ramp, Renewal
 from loadgen.load.inputs import MadeInputs, SeededInputs
 from loadgen.plan import PlanContext, default_window, plan_on, prepare, survey
 from loadgen.report.text import plan_text
+from loadgen.served import Deploy, External, Frontend
 from loadgen.targets.access import Access
 from model_containers.model import Description, TensorSpec
 

@@ -7,9 +7,10 @@ import pytest
 
 from frontend_launch.errors import DescribeError
 from frontend_launch.launch.topology import describe as describe_machine
-from loadgen.config import CataloguedModel, Client, Deploy, ExperimentConfig
+from loadgen.config import Client, ExperimentConfig
 from loadgen.errors import ConfigError
 from loadgen.prerequisites import check_extras, check_framework, connected
+from loadgen.served import CataloguedModel, Deploy
 from model_containers import extras
 from model_containers.catalog import describe
 

@@ -8,7 +8,7 @@ import pytest
 
 from frontend_launch.errors import AdminError, DescribeError, LaunchError, PlacementError, RequestError, RestError
 from loadgen.cli import exit_codes
-from loadgen.config import Deploy, ExperimentConfig, Saturate
+from loadgen.config import ExperimentConfig, Saturate
 from loadgen.errors import ConfigError, NotSavedError, TargetError
 from loadgen.experiments.ledger import Entry
 from loadgen.experiments.search import Capacity
@@ -18,6 +18,7 @@ from loadgen.judging.validity import Check
 from loadgen.load.ending import Ending
 from loadgen.results import files
 from loadgen.results.sections import ComparedAnswers, Threshold
+from loadgen.served import Deploy
 
 RESULTS = files.read(Path(__file__).parents[2] / "golden" / "results-v1.json")
 NOTHING_MEASURED = replace(RESULTS.summary, measured=replace(RESULTS.summary.measured, completed=0))

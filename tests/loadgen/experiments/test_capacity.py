@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from loadgen.config import Deploy, ExperimentConfig, Output, Saturate
+from loadgen.config import ExperimentConfig, Output, Saturate
 from loadgen.errors import ConfigError
 from loadgen.experiments import capacity
 from loadgen.experiments.capacity import CapacityConfig, _Prober
@@ -18,6 +18,7 @@ from loadgen.experiments.probes import Outcome, Probe, ProbeRequest
 from loadgen.experiments.search import NO_TIME, Limits
 from loadgen.judging import slo
 from loadgen.results.files import SEARCH
+from loadgen.served import Deploy
 
 NOTHING: Any = None
 ASK = ProbeRequest("bracket", 50.0, 30.0)

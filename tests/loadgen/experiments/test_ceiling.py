@@ -12,7 +12,7 @@ import pytest
 
 from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.launch.topology import describe
-from loadgen.config import Client, Deploy, ExperimentConfig, OpenLoop, Output, Saturate
+from loadgen.config import Client, ExperimentConfig, OpenLoop, Output, Saturate
 from loadgen.experiments import ceiling, ceiling_cache
 from loadgen.experiments.ceiling import (
     WAKING_NS,
@@ -31,6 +31,7 @@ from loadgen.load.inputs import SeededInputs
 from loadgen.plan import Plan, PlanContext, plan_on
 from loadgen.results.environment import Environment
 from loadgen.results.files import read
+from loadgen.served import Deploy
 from loadgen.servers.null_process import NullAnswer, null_server
 from loadgen.servers.server import Workload
 from loadgen.targets.access import Access

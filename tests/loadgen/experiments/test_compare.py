@@ -11,7 +11,7 @@ from frontend_launch.errors import LaunchError
 from frontend_launch.launch.topology import describe as describe_machine
 from loadgen import plan as plans
 from loadgen.cli import exit_codes
-from loadgen.config import Deploy, ExperimentConfig, Inputs, OpenLoop, Saturate
+from loadgen.config import ExperimentConfig, Inputs, OpenLoop, Saturate
 from loadgen.errors import ConfigError
 from loadgen.experiments import compare
 from loadgen.experiments.compare import CompareConfig, prepare_comparison, run_comparison
@@ -21,6 +21,7 @@ from loadgen.load.arrivals import Renewal, parse_arrivals
 from loadgen.load.inputs import SeededInputs
 from loadgen.results.files import save
 from loadgen.results.sections import ComparedAnswers
+from loadgen.served import Deploy
 from model_containers import catalog, settings
 
 A = ExperimentConfig(Deploy("noop", batch_size=2), Saturate(1.0), seed=3)

@@ -15,7 +15,7 @@ from frontend_launch.errors import LaunchError, PlacementError, UnavailableError
 from frontend_launch.launch.topology import describe
 from loadgen import plan as plans
 from loadgen.cli import exit_codes
-from loadgen.config import Deploy, ExperimentConfig, External, OpenLoop, Output
+from loadgen.config import ExperimentConfig, OpenLoop, Output
 from loadgen.errors import ConfigError, Interrupted
 from loadgen.experiments import size as sizes
 from loadgen.experiments.ledger import read_entries
@@ -26,6 +26,7 @@ from loadgen.judging import slo
 from loadgen.load.arrivals import Trace, parse_arrivals
 from loadgen.report.size_text import size_plan_text, size_text
 from loadgen.results.files import save
+from loadgen.served import Deploy, External
 from model_containers.model import Description
 
 

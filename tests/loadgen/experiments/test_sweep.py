@@ -13,7 +13,7 @@ from frontend_launch.errors import LaunchError, UnavailableError
 from loadgen.cli import exit_codes
 from loadgen.cli.sweep import size_command
 from loadgen.cli.verbs import app
-from loadgen.config import Deploy, ExperimentConfig, Output, Saturate
+from loadgen.config import ExperimentConfig, Output, Saturate
 from loadgen.experiments import sweep as sweeps
 from loadgen.experiments.ledger import Entry, read_entries
 from loadgen.experiments.sweep import Sweep, SweepConfig, prepare_sweep, run_sweep
@@ -21,6 +21,7 @@ from loadgen.judging.slo import parse as parse_slo
 from loadgen.judging.validity import Check
 from loadgen.results.cells import Drift
 from loadgen.results.files import save
+from loadgen.served import Deploy
 
 VALID: list[Check] = []
 BAD, FAILED = [INVALID], [replace(INVALID, measured="it is gone")]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend_launch.ports import Ports
-from loadgen.config import Client, Deploy, ExperimentConfig, OpenLoop, Output
+from loadgen.config import Client, ExperimentConfig, OpenLoop, Output
 from loadgen.experiments.experiment import run_experiment
 from loadgen.judging import early_stop as watchers
 from loadgen.judging.early_stop import Decided, FirstOf, UntilSteady, Watched
@@ -19,6 +19,7 @@ from loadgen.judging.steady import Steadiness
 from loadgen.load.arrivals import Renewal
 from loadgen.load.ending import Ending
 from loadgen.load.record import Interval
+from loadgen.served import Deploy
 
 
 def interval(duration_s=1.0, rate_rps=100.0, p99_s=0.02):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sample_results import GOLDEN, INVALID, at_a_rate, results
 
-from loadgen.config import Deploy, ExperimentConfig
+from loadgen.config import ExperimentConfig
 from loadgen.experiments.compare import CompareConfig, Compared, ComparePlan
 from loadgen.judging.comparison import OPEN_LOOP, paired, unpaired
 from loadgen.judging.validity import Check
@@ -24,6 +24,7 @@ from loadgen.report.comparison import (
 from loadgen.results.cells import run_of
 from loadgen.results.files import read
 from loadgen.results.sections import Transport
+from loadgen.served import Deploy
 
 PASSED = Check("outside load", "nobody", "nobody", "passed", "")
 START = "2026-11-29T10:00:00+00:00"

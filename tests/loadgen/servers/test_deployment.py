@@ -14,9 +14,10 @@ from frontend_launch.errors import PlacementError, UnavailableError
 from frontend_launch.launch import port_choice
 from frontend_launch.launch.port_choice import MOVABLE
 from frontend_launch.ports import Ports
-from loadgen.config import Deploy, ExperimentConfig, Saturate
+from loadgen.config import ExperimentConfig, Saturate
 from loadgen.load import open_files
 from loadgen.plan import prepare
+from loadgen.served import Deploy
 from loadgen.servers import deployment as servers
 from loadgen.servers.deployment import check_open_files, deployed
 

@@ -10,8 +10,8 @@ from frontend_launch.frontends.management import make_app
 from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.ports import Ports
 from frontend_launch.records import Application, ModelVersion, ReplicaRecord
-from loadgen.config import Frontend
 from loadgen.results.sections import NodeConfig
+from loadgen.served import Frontend
 from loadgen.servers.frontend import connect
 from model_containers.data_types import DataType
 from model_containers.model import Description, TensorSpec

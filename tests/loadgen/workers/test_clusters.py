@@ -12,10 +12,11 @@ from cluster_of_tests import CLIPPER, answering, seats
 
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.topology import Topology, describe
-from loadgen.config import Client, ExperimentConfig, External
+from loadgen.config import Client, ExperimentConfig
 from loadgen.errors import ConfigError, FieldError
 from loadgen.load.runner import Hooks
 from loadgen.plan import survey
+from loadgen.served import External
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.balanced import BalancedSpec
