@@ -153,3 +153,10 @@ def test_an_error_behind_an_option_has_them(capsys):
         with pytest.raises(typer.Exit), console.one_line_errors():
             console.parsed("--some", read, "x")
     assert capsys.readouterr().err == "loadgen: --some x: odd beside --inputs\nloadgen: --inputs x: odd\n"
+
+
+def test_an_error_can_be_sent_to_another_process():
+    """With all that it has."""
+    error = FieldError("Saturate.duration_s", -1.0, "is not positive", "leave it out")
+    assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
+    assert str(error) == "duration_s -1: not positive; leave it out"
