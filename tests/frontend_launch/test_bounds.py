@@ -51,12 +51,6 @@ class Beside:
             pass
 
 
-@pytest.fixture
-def stack():
-    with contextlib.ExitStack() as stack:
-        yield stack
-
-
 def started(stack, **options):
     frontend = FrontendThread(**options)
     stack.callback(frontend.close)

@@ -9,19 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
-from peers import FrontendThread
 
 from frontend_launch.frontends import connections
 from frontend_launch.frontends.http import listening
 from frontend_launch.frontends.seldom import EVERY_S, Seldom
 
 TIMEOUT_S = 10
-
-
-@pytest.fixture
-def frontend():
-    with contextlib.closing(FrontendThread()) as thread:
-        yield thread
 
 
 @pytest.fixture

@@ -23,24 +23,11 @@ FLOOR_NS = NS_PER_S // 4
 
 
 @pytest.fixture
-def stack():
-    with contextlib.ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
 def impatient(monkeypatch):
     """No batch has more time than a quarter of a second."""
     monkeypatch.setattr(health, "FLOOR_NS", FLOOR_NS)
     monkeypatch.setattr(health, "UNKNOWN_NS", FLOOR_NS)
     monkeypatch.setattr(replica_link, "SWEEP_S", 0.02)
-
-
-@pytest.fixture
-def frontend():
-    thread = FrontendThread()
-    yield thread
-    thread.close()
 
 
 @contextlib.contextmanager

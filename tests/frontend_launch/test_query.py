@@ -35,19 +35,6 @@ from model_containers.wire import (
 )
 
 
-@pytest.fixture
-def stack():
-    with contextlib.ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def frontend():
-    thread = FrontendThread()
-    yield thread
-    thread.close()
-
-
 def value(response):
     return float(np.frombuffer(response.output, "<f4")[0])
 
