@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import zmq
-from peers import Client, FrontendThread, Replica, dealer
+from peers import Beside, Client, Replica, dealer, started
 
 from frontend_launch import __main__, wire
 from frontend_launch.errors import StoreError
@@ -25,36 +25,6 @@ from model_containers.data_types import DataType
 from model_containers.wire import HeartbeatKind, HeartbeatReply, Metadata, encode_heartbeat, encode_metadata
 
 TIMEOUT_S = 10
-
-
-class Beside:
-    """A client and a replica, each of which gets what is its own, whatever others do."""
-
-    def __init__(self, frontend, stack):
-        frontend.register("beside")
-        self.client, self.replica = Client(frontend, stack), Replica(frontend, stack, "beside")
-        self.sent = 0
-
-    @contextlib.contextmanager
-    def waiting(self):
-        """One query, which waits for its answer while the context lasts, and then gets it."""
-        self.client.send(self.sent, [float(self.sent)], "beside")
-        batch = self.replica.receive_batch()
-        yield
-        self.replica.answer(batch)
-        assert self.client.receive().request_id == self.sent
-        self.sent += 1
-
-    def ask(self):
-        """One query, which is answered."""
-        with self.waiting():
-            pass
-
-
-def started(stack, **options):
-    frontend = FrontendThread(**options)
-    stack.callback(frontend.close)
-    return frontend
 
 
 @pytest.mark.parametrize("name", ["request", "response", "replica"])

@@ -12,7 +12,7 @@ import pytest
 import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from peers import ANY, Client, FrontendThread, Replica, Response, dealer
+from peers import ANY, Client, FrontendThread, Replica, Response, dealer, value
 from prometheus_client.parser import text_string_to_metric_families
 from strategies import ANSWERS, FRAMES, mutated
 
@@ -33,10 +33,6 @@ from model_containers.wire import (
     encode_batch_response,
     encode_heartbeat,
 )
-
-
-def value(response):
-    return float(np.frombuffer(response.output, "<f4")[0])
 
 
 def test_a_query_goes_through_and_its_answer_comes_back(frontend, stack):

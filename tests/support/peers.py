@@ -141,6 +141,13 @@ class FrontendThread:
         self.loop.close()
 
 
+def started(stack: contextlib.ExitStack, **options: Any) -> Any:
+    """A query frontend, until the stack is left; of any type, since tests take the place of its methods."""
+    frontend = FrontendThread(**options)
+    stack.callback(frontend.close)
+    return frontend
+
+
 @contextlib.contextmanager
 def dealer(port: int, credentials: Credentials | None = None, **options: int | bytes) -> Iterator[zmq.Socket[bytes]]:
     """A DEALER of a context of its own, as separate processes have them."""
@@ -163,6 +170,11 @@ class Response(NamedTuple):
     request_id: int
     output_type: DataType
     output: bytes
+
+
+def value(response: Response) -> float:
+    """The first number of an answer."""
+    return float(np.frombuffer(response.output, "<f4")[0])
 
 
 class Listening(Protocol):
@@ -245,4 +257,39 @@ class Replica:
         self.socket.send_multipart(encode_batch_response(response))
 
 
-__all__ = ["ANY", "Client", "FrontendThread", "Heartbeat", "Replica", "Response", "dealer"]
+class Beside:
+    """A client and a replica, each of which gets what is its own, whatever others do."""
+
+    def __init__(self, frontend: FrontendThread, stack: contextlib.ExitStack) -> None:
+        frontend.register("beside")
+        self.client, self.replica = Client(frontend, stack), Replica(frontend, stack, "beside")
+        self.sent = 0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """One query, which waits for its answer while the context lasts, and then gets it."""
+        self.client.send(self.sent, [float(self.sent)], "beside")
+        batch = self.replica.receive_batch()
+        yield
+        self.replica.answer(batch)
+        assert self.client.receive().request_id == self.sent
+        self.sent += 1
+
+    def ask(self) -> None:
+        """One query, which is answered."""
+        with self.waiting():
+            pass
+
+
+__all__ = [
+    "ANY",
+    "Beside",
+    "Client",
+    "FrontendThread",
+    "Heartbeat",
+    "Replica",
+    "Response",
+    "dealer",
+    "started",
+    "value",
+]
