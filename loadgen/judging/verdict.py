@@ -81,9 +81,8 @@ def judge(evidence: Evidence, checks: Sequence[Check]) -> Verdict:
         evidence: of the run.
         checks: its certificate; nothing is concluded from a run that is invalid.
     """
-    failed = invalid(checks)
-    if failed is not None:
-        found = _Judgement("undecided", "unknown", f"invalid: {failed.reason}")
+    if invalid(checks) is not None:
+        found = _Judgement("undecided", "unknown", "the run is invalid")
     else:
         found = _seen(evidence) if evidence.replicas is not None else _unseen(evidence)
     return Verdict(found.saturated, found.limit, f"{found.saturated}: {_worked(evidence)}{found.text}", evidence)
