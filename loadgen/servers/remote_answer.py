@@ -1,4 +1,4 @@
-"""Waits for the first answer of a server that cannot be asked whether it is ready."""
+"""Reaches a server that cannot be asked whether it is ready, and waits for its first answer where that is asked for."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ _LATER = re.compile(r"(?:404|408|425|429|5[0-9]{2}): ")
 
 
 async def wait_for_answer(plan: Plan, remote: Remote) -> None:
-    """Send the first request until its answer is final.
+    """Connect, as each client of the run will; where the user allows time, send the first request until it is answered.
 
     Args:
         plan: of the run.
         remote: the server; one that reports its own readiness has been asked already.
 
     Raises:
-        TargetError: the answer was not final within the time that the user allows.
+        TargetError: it cannot be reached, or the answer was not final within the time that the user allows.
+        ConfigError: a certificate cannot be used.
     """
     options = remote.options
-    if options.wait_ready_s is None or not isinstance(remote, HttpEndpoint):
+    if not isinstance(remote, HttpEndpoint):
         return
     made = plan.inputs.make()
     pool = Pool(made.arrays[:1], made.data_type)
@@ -60,6 +61,9 @@ async def wait_for_answer(plan: Plan, remote: Remote) -> None:
                 raise TargetError(f"{options.address.shown}: {reason}")
 
     try:
-        await until_ready(look, options.address, options.wait_ready_s)
+        if options.wait_ready_s is None:
+            await target.open(pool)
+        else:
+            await until_ready(look, options.address, options.wait_ready_s)
     finally:
         await target.close()

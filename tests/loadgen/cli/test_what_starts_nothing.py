@@ -1,5 +1,6 @@
 """Commands that end before they start anything: help, plans, and what is refused."""
 
+import socket
 from importlib.util import find_spec
 
 import pytest
@@ -176,6 +177,19 @@ def test_a_host_without_an_address_is_said_at_once():
     run = asked([LOADGEN, "saturate", "-m", "noop", "--connect", "nowhere.invalid"])
     assert run.returncode == 5
     assert run.stderr.splitlines()[-1].startswith("loadgen: --connect nowhere.invalid: ")
+
+
+def test_a_server_that_is_down_is_said_before_anything_is_measured(tmp_path):
+    """Not after the trial of the client by itself."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and never listens
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/predict"
+        run = asked([LOADGEN, "saturate", "--target", url, "--results-dir", str(tmp_path / "results")])
+    assert run.returncode == 5
+    assert run.stderr.splitlines()[-1] == (
+        f"loadgen: {url}: cannot be reached: Connection refused; start the server, or correct the address"
+    )
+    assert "null server" not in run.stdout + run.stderr
 
 
 @pytest.mark.parametrize(
