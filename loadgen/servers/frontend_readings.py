@@ -77,11 +77,14 @@ class FrontendReadings(Readings):
             self._counters = [later.since(first) for (later, _), (first, _) in pairs]
             self._stages = stages.merged(stages.since(later, first) for (_, later), (_, first) in pairs)
         self._metrics = [one for one in await self._of_each(MetricsClient.metrics) if one is not None]
-        deployment = self._deployment
-        if deployment is None or deployment.failure is not None or None not in last:
-            return
-        if limit_in(self.notes[-1]) is None:
+        if self._silent(last) and limit_in(self.notes[-1]) is None:
             self.lost = f"a frontend did not answer any more at the end: {self.notes[-1]}"
+
+    def _silent(self, last: Sequence[object]) -> bool:
+        """Whether a frontend did not answer at the end that has counters, as all of a deployment have."""
+        if self._deployment is None:
+            return any(first and not later for later, first in zip(last, self._first, strict=False))
+        return self._deployment.failure is None and None in last
 
     async def _of_each(self, reading: Callable[[MetricsClient], Awaitable[T]]) -> list[T | None]:
         """A reading of each frontend, at the same time; None for one that cannot be read, which is a note."""

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from frontend_launch.counters import Counters
+from frontend_launch.errors import LaunchError
 from loadgen.load.runner import Phase
 from loadgen.servers.frontend_readings import FrontendReadings
 
 
 class Scripted(FrontendReadings):
-    """Reads what a test says; metrics are none."""
+    """Reads what a test says, None for no answer; metrics are none."""
 
-    def __init__(self, *readings: list[Counters]) -> None:
-        super().__init__("app", [], None)
+    def __init__(self, *readings: list[Counters | None], deployment: Any = None) -> None:
+        super().__init__("app", [], deployment)
         self._script = list(readings)
 
     async def _of_each(self, reading: Any) -> list[Any]:
-        return [(counters, {}) for counters in self._script.pop(0)] if self._script else []
+        found = self._script.pop(0) if self._script else []
+        self.notes += ["it cannot be read"] * found.count(None)
+        return [None if counters is None else (counters, {}) for counters in found]
+
+    async def measure(self) -> None:
+        for phase in Phase:
+            await self.on_phase(phase)
 
 
 def counters(now_ns: int, requests: int, started_ns: int = 1) -> Counters:
@@ -34,12 +42,29 @@ def counters(now_ns: int, requests: int, started_ns: int = 1) -> Counters:
 def test_counters_of_a_frontend_that_was_restarted_are_left_out(later, requests):
     """Those of all of them, since the shares of the others would not be shares of the whole; a note says so."""
     readings = Scripted([counters(5, 30), counters(5, 40)], later)
-
-    async def measure() -> None:
-        await readings.on_phase(Phase.MEASURED_BEGINS)
-        await readings.on_phase(Phase.MEASURED_ENDS)
-
-    asyncio.run(measure())
+    asyncio.run(readings.measure())
     found = readings.measurements.frontend_counters
     assert (None if found is None else found.requests) == requests
     assert len(readings.notes) == (requests is None)
+
+
+GONE = "a frontend did not answer any more at the end: it cannot be read"
+OURS, FAILED = SimpleNamespace(failure=None), SimpleNamespace(failure=LaunchError("frontends ended"))
+
+
+@pytest.mark.parametrize(
+    ("deployment", "first", "last", "lost"),
+    [
+        (None, [counters(5, 30)], [counters(9, 40)], None),
+        (None, [counters(5, 30)], [None], GONE),
+        (None, [counters(5, 30), counters(5, 30)], [counters(9, 40), None], GONE),
+        (None, [None], [None], None),
+        (OURS, [None], [None], GONE),
+        (FAILED, [counters(5, 30)], [None], None),
+    ],
+)
+def test_a_frontend_that_does_not_answer_at_the_end_is_lost(deployment, first, last, lost):
+    """One of 2017 has no counters at any time; and that a deployment failed it says itself, with the reason."""
+    readings = Scripted(first, last, deployment=deployment)
+    asyncio.run(readings.measure())
+    assert readings.lost == lost
