@@ -14,7 +14,7 @@ from loadgen.config import ExperimentConfig, OpenLoop, Saturate
 from loadgen.hardware.summary import idle_cores, summarise
 from loadgen.hardware.watch import Watch
 from loadgen.judging import remarks, slo, validity
-from loadgen.judging.evidence import Evidence, of_client, on_machine
+from loadgen.judging.evidence import Evidence, of_client, of_processes, on_machine
 from loadgen.judging.intervals import with_intervals
 from loadgen.judging.validity import Check
 from loadgen.judging.verdict import Verdict, judge
@@ -114,6 +114,16 @@ def ended_because(
             assert_never(ended)
 
 
+def broke_off(ended: Ending, workers: Sequence[str] | None) -> bool:
+    """Whether a run could not go on, except where a client of a worker was lost: the check of workers says that.
+
+    Args:
+        ended: why it ended.
+        workers: the faults of workers on other machines; None without workers.
+    """
+    return ended.broke_off and not (ended is Ending.CLIENT_LOST and bool(workers))
+
+
 def _who_is_behind(record: Record) -> str:
     """Names the cause: the client, if its own figures show it; otherwise the server."""
     evidence = of_client(record, 1, 1)
@@ -168,10 +178,13 @@ def results_of(
         record.measured_from_ns + record.measured_ns,
         [*assignments, *watch.assignments],
     )
+    faults = None if senders.workers is None else senders.workers.faults
+    error = ended_because(ended, plan, server, record, lost, faults)
     evidence = replace(
-        on_machine(seen, watched, assignments, watch.died),
+        of_processes(on_machine(seen, watched, assignments, watch.died), _running(plan, server)),
         misplaced=_misplaced(plan, server),
-        workers=None if senders.workers is None else senders.workers.faults,
+        workers=faults,
+        broke_off=error if broke_off(ended, faults) else None,
     )
     if varies(plan.config.load):
         evidence = replace(evidence, first_third_rps=None, last_third_rps=None)
@@ -186,7 +199,7 @@ def results_of(
         command=command(),
         started_at=started_at,
         ended=ended,
-        error=ended_because(ended, plan, server, record, lost, evidence.workers) or remarks.error(record),
+        error=error or remarks.error(record),
         model=ServedModel(model.name, model.framework, model.weights, xla),
         environment=surroundings,
         placement=_placement_rows(plan, server, senders),
@@ -295,6 +308,14 @@ def _misplaced(plan: Plan, server: ServerFacts) -> list[str]:
     planned = {row.role for row in plan.placement.assignments}
     observed = {role: affinity(pid) for role, pid in pids(plan, server).items() if role in planned}
     return difference(plan.placement, {role: cores for role, cores in observed.items() if cores})
+
+
+def _running(plan: Plan, server: ServerFacts) -> dict[str, bool]:
+    """Whether the process of each replica of a deployment runs, by role; none of another server."""
+    if server.deployment is None:
+        return {}
+    running = {role for role, part in server.deployment.parts.items() if not part.exited.done()}
+    return {row.role: row.role in running for row in plan.placement.replicas}
 
 
 def _placement_rows(plan: Plan, server: ServerFacts, senders: Senders) -> list[PlacementRow]:

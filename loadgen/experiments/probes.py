@@ -48,7 +48,14 @@ MEAN_SHARE = 0.1
 UNBOUND_SHARE = 0.5
 """The share of a long probe in which such a backlog shows an overload, where no condition is about latencies."""
 
-SERVERS_OWN = ("answers", "throughput unchanged", "replicas answer", "failed batches")
+SERVERS_OWN = (
+    "run complete",
+    "answers",
+    "throughput unchanged",
+    "replicas answer",
+    "replicas alive",
+    "failed batches",
+)
 """Checks of the certificate that a server fails, not the client or the machine."""
 
 

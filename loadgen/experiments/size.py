@@ -509,7 +509,7 @@ class _Search:
 
     def _told_of(self, results: Results, error: str | None, name: str) -> Told:
         summary, invalid = results.summary, results.invalid
-        if invalid is not None and self._plan.config.base.allow_invalid:
+        if invalid is not None and results.error is None and self._plan.config.base.allow_invalid:
             self.taken += 1
             invalid = None
         reason = (

@@ -456,6 +456,6 @@ def _outcome(entry: Entry) -> str:
     if entry.throughput_rps is None:
         return f"failed, {entry.error}"
     p99 = f"{'~' if entry.p99_uncertain else ''}{number(entry.p99_ms)}"
-    failed = "" if entry.error is None else f", {entry.error}"
-    verdict = f"saturated {entry.saturated}" if entry.invalid is None else f"invalid: {entry.invalid}"
-    return f"{number(entry.throughput_rps)} requests/s, p99 {p99} ms, {verdict}{failed}"
+    invalid = None if entry.invalid is None else f"invalid: {entry.invalid}"
+    verdict = entry.error or invalid or f"saturated {entry.saturated}"
+    return f"{number(entry.throughput_rps)} requests/s, p99 {p99} ms, {verdict}"

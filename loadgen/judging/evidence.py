@@ -170,6 +170,9 @@ class Evidence:
         watched_share: share of the time that the machine was watched; None where it was not.
         unsent: requests that a schedule had due when the run ended, and the client had not sent.
         workers: why workers on other machines make the run invalid, a line each; None without workers.
+        broke_off: why the run could not go on, in one line; None where it could, or where `workers` has the reason.
+        completed: answers in the measured part that count; None where that is not known.
+        unseen_replicas: replicas of the plan of which no frontend tells, by role: whether their process ran at the end.
     """
 
     max_batch: Count
@@ -211,6 +214,9 @@ class Evidence:
     batch_ms: float | None = None
     unsent: Count = 0
     workers: list[str] | None = None
+    broke_off: str | None = None
+    completed: Count | None = None
+    unseen_replicas: dict[str, bool] = field(default_factory=dict)
 
     @property
     def unsent_share(self) -> float:
@@ -224,7 +230,7 @@ class Evidence:
 
     @property
     def planned(self) -> int:
-        """The number of planned replicas; a replaced one counts once."""
+        """The number of planned replicas that are seen; a replaced one counts once."""
         return len({replica.role or replica.name for replica in self.replica_use})
 
     @property
@@ -384,6 +390,7 @@ def of_client(record: Record, max_batch: int, window: int, timeout_s: float | No
         latency_p99_ms=summarise(record, timeout_s).least_ms("p99"),
         client_gaps=_gaps(worst, covered_ns) if worst.gaps else None,
         lost={outcome.name.lower(): count for outcome in _LOST if (count := record.outcomes[outcome])},
+        completed=record.latency.total,
         resent=record.resent,
         answers={"client": record.replies},
         first_third_rps=_rate(record, 0.0, 1 / 3),
@@ -463,6 +470,19 @@ def _role(row: Assignment, hardware: Hardware) -> RoleUse:
         own_share=0.0 if island is None else island.own,
         outside_share=0.0 if island is None else island.outside or 0.0,
     )
+
+
+def of_processes(evidence: Evidence, running: Mapping[str, bool]) -> Evidence:
+    """Adds the replicas of which no frontend tells, as their launcher sees them.
+
+    Args:
+        evidence: of client and server.
+        running: whether the process of each replica of the plan runs, by role.
+    """
+    if any(not replica.role for replica in evidence.replica_use):  # which of them they are is not known
+        return evidence
+    seen = {replica.role for replica in evidence.replica_use}
+    return replace(evidence, unseen_replicas={role: runs for role, runs in running.items() if role not in seen})
 
 
 _LOST = (Outcome.TIMED_OUT, Outcome.FAILED, Outcome.DEFAULTED)

@@ -100,9 +100,10 @@ class Check:
 
 
 def certificate(evidence: Evidence) -> list[Check]:
-    """All checks, in their order; that of workers only where there are some."""
+    """All checks, in their order; that of the end only where it failed, that of workers only where there are some."""
+    broke_off = [] if evidence.broke_off is None else [_complete(evidence.broke_off)]
     workers = [] if evidence.workers is None else [_workers(evidence.workers)]
-    return [*workers, *(check(evidence) for check in CHECKS)]
+    return [*broke_off, *workers, *(check(evidence) for check in CHECKS)]
 
 
 def of_worker(evidence: Evidence) -> list[Check]:
@@ -124,6 +125,11 @@ def notes(evidence: Evidence, checks: Sequence[Check]) -> list[str]:
 
 
 # The checks --------------------------------------------------------------------------------------------------
+
+
+def _complete(reason: str) -> Check:
+    """Of a run that could not go on."""
+    return Check("run complete", reason, "it goes on to its end", "failed", "find out why: see the notes and the logs")
 
 
 def _workers(faults: Sequence[str]) -> Check:
@@ -219,17 +225,25 @@ def _stood_still(evidence: Evidence, batch_s: float) -> bool:
 
 
 def _alive(evidence: Evidence) -> Check:
-    """Whether all replicas lived to the end."""
+    """Whether all replicas lived to the end; a run whose last one is gone is invalid."""
     limit = "all of them at the end"
-    if not evidence.replica_use:
+    planned = evidence.planned + len(evidence.unseen_replicas)
+    if not planned:
         return Check("replicas alive", "not seen from here", limit, "unknown")
-    gone = [replica.label for replica in evidence.replica_use if not replica.alive]
-    there = len(evidence.replica_use) - len(gone)
-    measured = f"{there} of {evidence.planned}"
+    gone = _gone(evidence)
+    there = len(evidence.replica_use) + len(evidence.unseen_replicas) - len(gone)
+    measured = f"{there} of {planned}"
     if not gone:
         return Check("replicas alive", measured, limit, "passed")
-    gone_text = f"{'gone' if there < evidence.planned else 'replaced'}: {', '.join(gone)}"
-    return Check("replicas alive", f"{measured}; {gone_text}", limit, "noted", "see the logs of those gone")
+    gone_text = f"{'gone' if there < planned else 'replaced'}: {', '.join(gone)}"
+    verdict: CheckVerdict = "noted" if there else "failed"
+    return Check("replicas alive", f"{measured}; {gone_text}", limit, verdict, "see the logs of those gone")
+
+
+def _gone(evidence: Evidence) -> list[str]:
+    """The replicas that ended, as their frontend saw it; where no frontend tells of one, as its launcher did."""
+    unseen = [role for role, runs in evidence.unseen_replicas.items() if not runs]
+    return [*(replica.label for replica in evidence.replica_use if not replica.alive), *unseen]
 
 
 def _quota(evidence: Evidence) -> Check:
@@ -275,13 +289,22 @@ def _cores(role: RoleUse) -> str:
 
 
 def _answers(evidence: Evidence) -> Check:
-    """Whether requests were lost: overload excuses timeouts, and where replicas are not seen, it may be overload."""
+    """Whether requests were lost: overload excuses timeouts, and where replicas are not seen, it may be overload.
+
+    Nothing excuses that none was answered.
+    """
     limit = f"at most {LOST_SHARE:.0%} lost, but for timeouts of replicas that are busy {IDLE_SHARE:.0%} of the time"
-    if not evidence.sent:
-        return Check("answers", "nothing was sent", limit, "unknown")
     where = ", ".join(f"{count:,} {how.replace('_', ' ')}" for how, count in evidence.lost.items() if count)
-    measured = f"{evidence.lost_share:.2%} lost: {where}" if where else "none lost"
+    measured = (
+        f"{evidence.lost_share:.2%} lost: {where}" if where else "none lost" if evidence.sent else "nothing was sent"
+    )
     remedy = "find out where they were lost: see the notes and the logs"
+    if evidence.completed == 0:
+        remedy = remedy if where else "run for longer, or find out why none came"
+        measured = f"no answer in the measured part; {measured}"
+        return Check("answers", measured, "one answer or more in the measured part", "failed", remedy)
+    if not evidence.sent:
+        return Check("answers", measured, limit, "unknown")
     if evidence.lost_share <= LOST_SHARE:
         return Check("answers", measured, limit, "passed")
     if evidence.replicas is None:
@@ -338,7 +361,7 @@ def _unchanged(evidence: Evidence) -> Check:
     if changed and gaps is not None and gaps.longest_s >= PAUSE_S:
         text = f"{measured}, but the client did not run for {seconds(gaps.longest_s)}, and read answers late"
         return Check("throughput unchanged", text, limit, "unknown")
-    if changed and any(not replica.alive for replica in evidence.replica_use):
+    if changed and _gone(evidence):
         return Check("throughput unchanged", f"{measured}: a replica is gone", limit, "noted", "see its log")
     if changed and evidence.worked < evidence.planned:
         return Check("throughput unchanged", f"{measured}: a replica was set aside", limit, "noted", "see its log")

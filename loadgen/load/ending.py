@@ -43,6 +43,11 @@ class Ending(enum.StrEnum):
         return self in (Ending.ENOUGH, Ending.STOPPED)
 
     @property
+    def broke_off(self) -> bool:
+        """The run could not go on, so that what it measured is no valid measurement; an interrupted one could."""
+        return not self.as_asked and self not in (Ending.STOPPED, Ending.INTERRUPTED)
+
+    @property
     def as_asked(self) -> bool:
         """The run measured all that it was to measure; otherwise results have an error and a code other than 0."""
         match self:

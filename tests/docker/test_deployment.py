@@ -292,18 +292,28 @@ def test_a_model_of_one_s_own_in_a_container(tmp_path):
         docker("rmi", "linear")
 
 
-def test_the_last_replica_ends_the_run(tmp_path):
-    """With its log, and what was measured."""
+@pytest.mark.parametrize(
+    ("role", "text", "alive"),
+    [
+        ("replica-0", "replica-0, the last replica, ended with exit code 137", "0 of 1; gone: noop:1:0 (replica-0)"),
+        ("query", "query ended with exit code 137", "1 of 1"),
+    ],
+)
+def test_a_part_that_nothing_goes_on_without_ends_the_run(tmp_path, role, text, alive):
+    """With its log, and what was measured, which is not valid."""
     arguments = ["saturate", *MEASURED, "-d", "60", "--results-dir", str(tmp_path)]
     process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
     assert any("p99: " in line for line in lines)
-    docker("kill", *docker("ps", "--quiet", "--filter", "label=loadgen.role=replica-0"))
+    docker("kill", *docker("ps", "--quiet", "--filter", f"label=loadgen.role={role}"))
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 6
-    assert "replica-0, the last replica, ended with exit code 137" in err
-    assert results_of(out)["summary"]["completed"] > 0
+    assert text in err
+    results = results_of(out)
+    assert results["summary"]["completed"] > 0
+    found = {check["name"]: check["measured"] for check in results["certificate"]}
+    assert (found["run complete"], found["replicas alive"]) == (text, alive)
 
 
 @pytest.mark.parametrize("until_line", ["redis: container", "query ready", "p99: "])

@@ -75,6 +75,7 @@ def test_what_was_measured_is_kept(tmp_path, kill, code, ended):
     assert results.ended == ended
     assert results.summary.measured.completed > 0
     assert results.verdict.evidence.clients == (1 if kill else 2)
+    assert any(check.name == "run complete" for check in results.certificate) == kill
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
 
 

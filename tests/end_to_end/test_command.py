@@ -210,20 +210,27 @@ def test_the_last_replicas_death_ends_the_run_with_its_log(tmp_path):
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 6
     assert "replica-0, the last replica, ended with exit code -9" in err
-    document = json.loads(document_of(out).read_text())
-    assert document["ended"] == "server_lost"
-    assert document["summary"]["completed"] > 0
+    results = results_files.read(document_of(out))
+    assert results.ended == "server_lost"
+    assert results.summary.completed > 0
+    assert results.invalid is not None
+    assert results.invalid.reason == "run complete: replica-0, the last replica, ended with exit code -9"
 
 
 def test_dead_frontends_end_the_run(tmp_path):
-    """Likewise."""
+    """Likewise. No frontend tells of the replicas any more; the program knows that they run."""
     process, children = started(tmp_path, "--duration", "60")
     (frontends,) = those_that_run("frontend_launch", children)
     os.kill(frontends, signal.SIGKILL)
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 6
     assert "frontends ended with exit code -9" in err
-    assert document_of(out).exists()
+    results = results_files.read(document_of(out))
+    assert results.invalid is not None
+    assert results.invalid.reason == "run complete: frontends ended with exit code -9"
+    assert results.verdict.text == "undecided: the run is invalid"
+    (alive,) = [check for check in results.certificate if check.name == "replicas alive"]
+    assert (alive.verdict, alive.measured) == ("passed", "1 of 1")
 
 
 def test_a_port_in_use_is_one_line(tmp_path):

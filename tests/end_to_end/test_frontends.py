@@ -77,8 +77,10 @@ def test_what_is_lost_ends_the_run(tmp_path, role, text):
     assert process.returncode == 6, said
     results = results_in(tmp_path)
     assert results.ended == "server_lost"
-    assert text in results.error
+    assert results.error == text
     assert results.summary.measured.completed > 0
+    assert results.invalid is not None
+    assert results.invalid.reason == f"run complete: {text}"
 
 
 def pid_of(parent, role):

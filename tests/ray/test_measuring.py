@@ -160,7 +160,16 @@ def test_a_rate_goes_on_without_a_node_of_replicas(nodes, runs):
 
 
 def test_a_rate_ends_with_the_node_of_its_frontends(nodes, runs):
-    """The last of the tests: another node is gone. What was measured is kept."""
+    """The last of the tests: another node is gone. What was measured is kept, and is not valid.
+
+    Of replicas, of which no frontend tells any more, the certificate says what their launcher saw.
+    """
     code, found = lost_node(nodes, runs, True, "--replicas", "2")
     assert code == 6
     assert found["summary"]["completed"] > 0
+    checks = {check["name"]: check for check in found["certificate"]}
+    complete, alive = checks["run complete"], checks["replicas alive"]
+    assert (complete["verdict"], complete["measured"]) == ("failed", found["error"])
+    noted = any(note.startswith("replica-") and " is lost: " in note for note in found["notes"])
+    assert alive["verdict"] == ("noted" if noted else "passed")
+    assert alive["measured"][:6] == ("1 of 2" if noted else "2 of 2")

@@ -279,9 +279,13 @@ def test_a_server_that_answers_with_errors(server, tmp_path, protocol):
     assert done.returncode == exit_codes.RUN
     assert "no request completed: 40 failed" in done.stderr
     (path,) = (tmp_path / "results").glob("*.json")
-    ((reason, count),) = results_files.read(path).failures.items()
+    results = results_files.read(path)
+    ((reason, count),) = results.failures.items()
     assert "it always fails" in reason
     assert count == 40
+    (answers,) = [check for check in results.certificate if check.name == "answers"]
+    found = "no answer in the measured part; 100.00% lost: 40 failed"
+    assert (answers.verdict, answers.measured) == ("failed", found)
 
 
 @pytest.mark.parametrize("rate", ["0.8", "1"])
@@ -326,7 +330,10 @@ def test_a_server_that_is_gone(tmp_path, protocol):
     (line,) = errors.splitlines()
     assert line.startswith("loadgen: the server was gone at the end: cannot be reached: ")
     (path,) = (tmp_path / "results").glob("*.json")
-    assert results_files.read(path).summary.completed > 0
+    results = results_files.read(path)
+    assert results.summary.completed > 0
+    assert results.invalid is not None
+    assert results.invalid.reason == f"run complete: {line.removeprefix('loadgen: ')}"
 
 
 @pytest.mark.parametrize(

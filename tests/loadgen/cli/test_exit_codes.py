@@ -90,6 +90,13 @@ def test_each_ending_has_a_code(ended):
     ) is ended.as_asked
 
 
+@pytest.mark.parametrize("ended", Ending)
+def test_a_run_that_broke_off_has_the_code_of_one_that_could_not_go_on(ended):
+    """Or of a server without an answer; its certificate says so too."""
+    code = exit_codes.of_results(replace(RESULTS, ended=ended), allow_invalid=True)
+    assert (code in (exit_codes.RUN, exit_codes.TARGET)) is ended.broke_off
+
+
 ENTRY = Entry("r1", 1, 1, 1, 0, "cell", "x.json", None, 9.0, 1.0, "yes", "2026-01-01T00:00:00+00:00")
 INVALID, CROSSED, LOST = replace(ENTRY, invalid="x"), replace(ENTRY, crossed=["p99>1ms"]), replace(ENTRY, error="x")
 UNSURE = replace(ENTRY, undecided=["p99>1ms: p99 is 1.1 ms"])

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from loadgen.config import OpenLoop, Saturate
-from loadgen.experiments.document import ended_because, varies
+from loadgen.experiments.document import broke_off, ended_because, varies
 from loadgen.load.arrivals import parse_arrivals
 from loadgen.load.dispatcher import MAX_UNANSWERED
 from loadgen.load.ending import Ending
@@ -79,3 +79,24 @@ def test_a_client_that_is_behind_itself(unsent, cpu_share, says, timed_out):
 def test_a_schedule_that_varies_is_no_server_that_changed(load, found):
     """Throughput follows it, so it is not compared."""
     assert varies(load) == found
+
+
+@pytest.mark.parametrize(
+    ("ended", "workers", "found"),
+    [
+        (Ending.SERVER_LOST, None, True),
+        (Ending.SERVER_LOST, ["worker-0 began late"], True),
+        (Ending.STALLED, None, True),
+        (Ending.NO_ANSWER, None, True),
+        (Ending.OVERRUN, None, True),
+        (Ending.CLIENT_LOST, None, True),
+        (Ending.CLIENT_LOST, [], True),
+        (Ending.CLIENT_LOST, ["worker-0 is lost"], False),
+        (Ending.INTERRUPTED, None, False),
+        (Ending.DURATION, None, False),
+        (Ending.DECIDED, None, False),
+    ],
+)
+def test_a_run_that_could_not_go_on(ended, workers, found):
+    """The user may end one, and of a worker that is lost another check tells."""
+    assert broke_off(ended, workers) is found

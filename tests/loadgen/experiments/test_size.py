@@ -262,6 +262,21 @@ def test_invalid_runs_are_told_and_decide_nothing(monkeypatch, tmp_path, hurried
     assert "runs, taken as they are (--allow-invalid)" in size_text(sized)
 
 
+def test_a_run_that_could_not_go_on_is_not_taken_as_it_is(monkeypatch, tmp_path, hurried):
+    """Its error stands, whatever may be invalid."""
+    machine = Machine(monkeypatch, certificate=[INVALID])
+
+    async def measure(*given):
+        return replace(await machine.measure(*given), ended="stalled", error="no answer for 60 s")
+
+    monkeypatch.setattr(sizes, "measure", measure)
+    asked = config(tmp_path, cpus_per_replica=(1,), replicas=(1,))
+    sized = found(replace(asked, base=replace(asked.base, allow_invalid=True)))
+    assert sized.taken == 0
+    assert "taken as they are" not in size_text(sized)
+    assert "no answer for 60 s" in size_text(sized)
+
+
 def test_more_than_the_machine_carries(monkeypatch, tmp_path):
     """Is extrapolated, and marked so; nothing is said to do."""
     Machine(monkeypatch)

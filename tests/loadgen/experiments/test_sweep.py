@@ -104,6 +104,15 @@ def test_invalid_runs_that_are_allowed_are_marked_only(swept):
     assert reasons(done) == [None, INVALID.reason, INVALID.reason]
 
 
+def test_the_log_says_once_why_a_measurement_did_not_end_as_asked(swept, caplog):
+    """Such a run is invalid for that reason."""
+    caplog.set_level("INFO")
+    swept([BAD, BAD, BAD], error="stalled")
+    said = [line for line in caplog.messages if " of 3, " in line]
+    assert len(said) == 3
+    assert all(" ms, stalled; " in line and "invalid" not in line for line in said)
+
+
 def test_rows_that_are_not_where_they_were_to_be_are_kept_in_the_ledger(swept):
     """A sweep that goes on knows of them; each is said."""
     done, _ = swept([VALID, VALID, VALID], rows="they are in /tmp/rows.npz")

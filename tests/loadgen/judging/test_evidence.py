@@ -6,7 +6,7 @@ import pytest
 
 from frontend_launch.counters import Counters, ModelCounters, ReplicaCounters
 from loadgen.hardware.summary import Hardware
-from loadgen.judging.evidence import of_client, of_frontends, of_metrics, on_machine
+from loadgen.judging.evidence import ReplicaUse, of_client, of_frontends, of_metrics, of_processes, on_machine
 from loadgen.judging.validity import certificate
 from loadgen.load.record import ClientUse, Record
 
@@ -78,6 +78,23 @@ def test_replicas_that_were_gone_before_the_run():
     evidence = of_frontends(CLIENT, [replace(reading, replicas=reading.replicas | replicas)], {}, "m")
     assert [use.name for use in evidence.replica_use] == ["m:1:0", "m:1:2", "m:1:4", "m:1:5"]
     assert (evidence.worked, evidence.planned) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("roles", "unseen"),
+    [
+        ([], {"replica-0": True, "replica-1": False}),
+        (["replica-0"], {"replica-1": False}),
+        (["replica-0", "replica-1"], {}),
+        (["replica-1", "replica-1"], {"replica-0": True}),
+        ([""], {}),
+    ],
+)
+def test_replicas_of_which_no_frontend_tells(roles, unseen):
+    """Their launcher does; where a frontend does not say which of them it tells of, nothing is added."""
+    uses = [ReplicaUse(f"m:1:{number}", True, 9, role=role) for number, role in enumerate(roles)]
+    evidence = of_processes(replace(CLIENT, replica_use=uses), {"replica-0": True, "replica-1": False})
+    assert evidence.unseen_replicas == unseen
 
 
 METRICS = {

@@ -9,6 +9,7 @@ import pytest
 
 from loadgen.judging.evidence import ClientGaps, Evidence, ReplicaUse, RoleUse
 from loadgen.judging.validity import certificate, invalid, notes
+from loadgen.judging.verdict import judge
 
 ROLES = [
     RoleUse("client", [0], 0.2, wait_share=0.01, own_share=0.4, outside_share=0.02),
@@ -55,6 +56,11 @@ def replica(**changes: Any) -> list[ReplicaUse]:
 
 
 FAULTS = [
+    pytest.param(CLEAN, {"broke_off": "no answer to any request for 60 s (--stall)"}, "run complete", id="a stall"),
+    pytest.param(CLEAN, {"completed": 0}, "answers", id="no answer"),
+    pytest.param(
+        CLEAN, {"replica_use": [replace(one, alive=False) for one in REPLICAS]}, "replicas alive", id="no replica left"
+    ),
     pytest.param(
         CLEAN, {"client_gaps": ClientGaps(2, 0.5, 0.4, 3.0, 0.1)}, "client on time", id="a client that stood still"
     ),
@@ -123,6 +129,160 @@ def test_what_is_only_noted(changes, note):
     checks = certificate(evidence)
     assert invalid(checks) is None
     assert [line.partition(":")[0] for line in notes(evidence, checks)] == [note]
+
+
+SILENT: dict[str, Any] = {
+    "replica_use": [],
+    "replicas": None,
+    "failed_batches": None,
+    "answers": {"client": 2000},
+}
+"""What changes where no frontend is left that tells of replicas."""
+
+NO_ANSWER = {"completed": 0, "answers": {"client": 0}, "first_third_rps": 0.0, "last_third_rps": 0.0}
+UNKNOWN = ("unknown", "not seen from here")
+CLIENT = "a client process ended early, was stopped or fell silent: what the clients measured is kept"
+
+
+def roles_of(*alive: bool) -> list[ReplicaUse]:
+    """Replicas with their roles."""
+    return [
+        replace(use, alive=lives, role=f"replica-{number}")
+        for number, (use, lives) in enumerate(zip(REPLICAS, alive, strict=False))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "alive"),
+    [
+        pytest.param(
+            SILENT
+            | {
+                "broke_off": "frontends ended with exit code -9",
+                "unseen_replicas": {"replica-0": True, "replica-1": True},
+            },
+            "run complete: frontends ended with exit code -9",
+            ("passed", "2 of 2"),
+            id="the frontends",
+        ),
+        pytest.param(
+            SILENT
+            | {
+                "broke_off": "frontends is lost: the actor that supervises it, or its node, cannot be reached",
+                "unseen_replicas": {"replica-0": False, "replica-1": True},
+            },
+            "run complete: frontends is lost: the actor that supervises it, or its node, cannot be reached",
+            ("noted", "1 of 2; gone: replica-0"),
+            id="the node of the frontends and of a replica",
+        ),
+        pytest.param(
+            SILENT
+            | {
+                "broke_off": "query ended with exit code 137",
+                "unseen_replicas": {"replica-0": False, "replica-1": False},
+            },
+            "run complete: query ended with exit code 137",
+            ("failed", "0 of 2; gone: replica-0, replica-1"),
+            id="the frontend and all replicas",
+        ),
+        pytest.param(
+            {
+                "replicas": 1,
+                "replica_use": roles_of(True),
+                "unseen_replicas": {"replica-1": True},
+                "broke_off": "frontends-1 ended with exit code -9",
+            },
+            "run complete: frontends-1 ended with exit code -9",
+            ("passed", "2 of 2"),
+            id="one of two frontends",
+        ),
+        pytest.param(
+            {
+                "replicas": 1,
+                "replica_use": roles_of(True, False),
+                "broke_off": "replica-1, the last replica of its frontend, ended with exit code -9",
+            },
+            "run complete: replica-1, the last replica of its frontend, ended with exit code -9",
+            ("noted", "1 of 2; gone: m:1:1 (replica-1)"),
+            id="the last replica of one of two frontends",
+        ),
+        pytest.param(
+            {
+                "replicas": 0,
+                "replica_use": roles_of(False, False),
+                "broke_off": "replica-1, the last replica, ended with exit code -9",
+                "lost": {"defaulted": 500},
+            },
+            "run complete: replica-1, the last replica, ended with exit code -9",
+            ("failed", "0 of 2; gone: m:1:0 (replica-0), m:1:1 (replica-1)"),
+            id="the last replica",
+        ),
+        pytest.param(
+            {"replicas": 0, "replica_use": roles_of(False, False)},
+            "replicas alive: 0 of 2; gone: m:1:0 (replica-0), m:1:1 (replica-1)",
+            ("failed", "0 of 2; gone: m:1:0 (replica-0), m:1:1 (replica-1)"),
+            id="the last replica of a frontend that ran already",
+        ),
+        pytest.param(
+            SILENT | {"broke_off": "the server was gone at the end: cannot be reached: Connection refused"},
+            "run complete: the server was gone at the end: cannot be reached: Connection refused",
+            UNKNOWN,
+            id="an external server",
+        ),
+        pytest.param(
+            {"broke_off": CLIENT},
+            f"run complete: {CLIENT}",
+            ("passed", "2 of 2"),
+            id="a client process",
+        ),
+        pytest.param(
+            {"workers": ["worker-1 on b: it is lost"]},
+            "workers: worker-1 on b: it is lost",
+            ("passed", "2 of 2"),
+            id="a worker",
+        ),
+        pytest.param(
+            SILENT | NO_ANSWER | {"lost": {"failed": 2200}},
+            "answers: no answer in the measured part; 100.00% lost: 2,200 failed",
+            UNKNOWN,
+            id="all answers of an external server",
+        ),
+        pytest.param(
+            NO_ANSWER | {"lost": {"timed_out": 2200}, "in_flight_share": 1.0, "answers": {"client": 0, "frontend": 9}},
+            "answers: no answer in the measured part; 100.00% lost: 2,200 timed out",
+            ("passed", "2 of 2"),
+            id="all answers, though overload excuses timeouts",
+        ),
+        pytest.param(
+            SILENT | NO_ANSWER | {"sent": 0},
+            "answers: no answer in the measured part; nothing was sent",
+            UNKNOWN,
+            id="no request was sent",
+        ),
+    ],
+)
+def test_a_part_that_is_lost_makes_a_run_invalid(changes, reason, alive):
+    """The check that fails first names it; what no frontend tells of replicas, their launcher does."""
+    evidence = replace(CLEAN, **changes)
+    checks = certificate(evidence)
+    failed = invalid(checks)
+    assert failed is not None
+    assert failed.reason == reason
+    assert [(check.verdict, check.measured) for check in checks if check.name == "replicas alive"] == [alive]
+    verdict = judge(evidence, checks)
+    assert (verdict.saturated, verdict.limit) == ("undecided", "unknown")
+    assert verdict.text.endswith("the run is invalid")
+
+
+def test_a_replica_that_only_its_launcher_saw_end_explains_less_throughput():
+    """As one does of which a frontend tells."""
+    evidence = replace(CLEAN, **SILENT, unseen_replicas={"replica-0": False, "replica-1": True}, last_third_rps=200.0)
+    checks = certificate(evidence)
+    assert invalid(checks) is None
+    assert notes(evidence, checks) == [
+        "replicas alive: 1 of 2; gone: replica-0",
+        "throughput unchanged: first third 400 requests/s, last 200: a replica is gone",
+    ]
 
 
 @pytest.mark.parametrize(("counted", "verdict"), [(2501, "passed"), (2701, "failed")])
