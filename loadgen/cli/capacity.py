@@ -107,7 +107,7 @@ def _run(config: CapacityConfig, wanted: Outputs) -> None:
     wanted.set_up_logging()
     found, _ = console.run(find_capacity(config), console.NOTHING_MEASURED)
     with console.kept("the search is in", found.directory):
-        wanted.say(capacity_text(found))
+        wanted.say(capacity_text(found, console.columns()))
         if not found.capacity.confirmed:
             console.fail(f"no capacity was confirmed: {found.capacity.ended}")
         if found.not_saved is None:

@@ -184,7 +184,7 @@ def _describe(paths: list[Path], wanted: Outputs) -> None:
     a, b = (_run(path) for path in paths)
     found = comparison.described(a, b)
     wanted.write({**outputs.of_runs(lambda: collect(paths), "loadgen compare"), "md": lambda: found.markdown})
-    wanted.say(f"A           {a.path}\nB           {b.path}\n\n{found.text}\n{found.summary}")
+    wanted.say(f"A           {a.path}\nB           {b.path}\n\n{found.text(console.columns())}\n{found.summary}")
 
 
 def _run(path: Path) -> Run:
@@ -221,7 +221,7 @@ def _measure(config: CompareConfig, wanted: Outputs) -> None:
 
 def _show(compared: Compared, wanted: Outputs) -> str:
     """Print the verdicts; returns them as Markdown."""
-    wanted.say(comparison.compared_text(compared))
+    wanted.say(comparison.compared_text(compared, console.columns()))
     return comparison.compared_markdown(compared)
 
 
@@ -232,7 +232,7 @@ def _show_baseline(compared: Compared, wanted: Outputs) -> str:
     for a, b in compared.rounds[:1]:
         sides = (run_of(results, results.saved_at) for results in (a, b))
         found = comparison.described(*sides, baseline=compared.plan.config.baseline)
-        wanted.say(f"{found.text}\n{found.summary}")
+        wanted.say(f"{found.text(console.columns())}\n{found.summary}")
         console.fail("a baseline of another time decides nothing; measure both sides with --run, or --allow-unpaired")
         return found.markdown
     return ""

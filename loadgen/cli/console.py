@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -72,6 +73,13 @@ def shows_live(stream: TextIO | None = None) -> bool:
     with contextlib.suppress(ValueError):  # it is closed
         return (stream or sys.stdout).isatty() and os.environ.get("TERM", "dumb") != "dumb"
     return False
+
+
+def columns() -> int | None:
+    """How wide the terminal is that standard output is, by COLUMNS where that is set; None where it is no terminal."""
+    with contextlib.suppress(ValueError):  # it is closed
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return None
 
 
 def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted") -> tuple[T, signal.Signals | None]:

@@ -144,7 +144,7 @@ def ps() -> None:
 
     found, _ = console.run(act())
     rows = [*map(_row, found), *(_process_row(run, part) for run in process_runs.listed() for part in run.parts)]
-    typer.echo(table([HEADINGS, *rows]))
+    typer.echo(table([HEADINGS, *rows], console.columns()))
 
 
 def _row(found: ContainerInfo) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def list_() -> None:
     """List the images that there should be, and say which are missing or older than what is installed here."""
     states, _ = console.run(images.states())
     now = datetime.now(UTC)
-    typer.echo(table([HEADINGS, *(_row(state, now) for state in states)]))
+    typer.echo(table([HEADINGS, *(_row(state, now) for state in states)], console.columns()))
     redis, *built = states
     if any(state.state not in ("current", "present") for state in built):
         typer.echo("-> loadgen images build")

@@ -50,7 +50,7 @@ def show_plan(config: ExperimentConfig, described: Callable[[Plan], str] | None 
     """
     plan, _ = console.run(prepare(config))
     typer.echo(f"{plan_text(plan)}\n{estimate_text(plan)}" if described is None else described(plan))
-    typer.echo(placement_text(plan.placement))
+    typer.echo(placement_text(plan.placement, console.columns()))
     show_ports(config)
 
 
@@ -97,7 +97,7 @@ def measure(config: ExperimentConfig, wanted: Outputs) -> NoReturn:
 
 def _show(results: Results, wanted: Outputs) -> None:
     """Print what came out, and what is wrong with it."""
-    wanted.say(results_text(results))
+    wanted.say(results_text(results, console.columns()))
     if results.error is not None:
         console.fail(results.error)
     for threshold in results.thresholds or ():

@@ -37,7 +37,7 @@ def models(context: typer.Context) -> None:
         return list(await asyncio.gather(*(known.describe(name) for name in await known.catalogue())))
 
     descriptions, _ = console.run(ask())
-    typer.echo(models_text(descriptions, discover()))
+    typer.echo(models_text(descriptions, discover(), console.columns()))
 
 
 @app.command(cls=Command, help="Load models, run batches of 1, 2 and 8, and check their answers.")

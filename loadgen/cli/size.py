@@ -140,7 +140,7 @@ def size(
         )
     if dry_run:
         plan, _ = console.run(prepare_size(config))
-        typer.echo(size_plan_text(plan))
+        typer.echo(size_plan_text(plan, console.columns()))
         measuring.show_ports(config.base)
     else:
         _run(config, resume, wanted)
@@ -187,7 +187,7 @@ def _carries(config: CapacityConfig, rate_rps: float, wanted: Outputs) -> int:
         state = {True: "yes", False: "no", None: "undecided"}[carried]
         question = f"{number(rate_rps)} requests/s with {','.join(map(str, config.conditions))}"
         wanted.say(f"carries     {question}: {state}")
-        wanted.say(capacity_text(found))
+        wanted.say(capacity_text(found, console.columns()))
         if found.capacity.ended == NO_TIME:
             wanted.say("not known   its capacity: the next probe did not fit into --within; a longer one finds it")
         wanted.say(f"Saved the search to {found.directory}")
@@ -228,7 +228,7 @@ def _run(config: SizeConfig, resume: bool, wanted: Outputs) -> None:
 
     sized, _ = console.run(act(), console.NOTHING_MEASURED)
     with console.kept("the search is in", sized.directory):
-        wanted.say(size_text(sized))
+        wanted.say(size_text(sized, console.columns()))
         wanted.say(f"Saved the search to {sized.directory}")
         answer, asked = sized.answer, sized.answer.question
         outcome = True if answer.best is not None else None if answer.undecided else False

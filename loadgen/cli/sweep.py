@@ -136,7 +136,7 @@ def sweep(
 
 def _show_plan(config: SweepConfig, skip_impossible: bool) -> None:
     plan, _ = console.run(prepare_sweep(config, skip_impossible=skip_impossible))
-    typer.echo(sweep_plan_text(plan))
+    typer.echo(sweep_plan_text(plan, console.columns()))
     measuring.show_ports(config.base)
     _show_skipped(plan, Outputs())
 
@@ -164,7 +164,7 @@ def _run(config: SweepConfig, resume: bool, skip_impossible: bool, wanted: Outpu
 
 def _show(done: Sweep, config: SweepConfig, wanted: Outputs) -> None:
     """Print what was measured, and what is wrong with it."""
-    wanted.say(sweep_text(done))
+    wanted.say(sweep_text(done, console.columns()))
     failed = [entry for entry in done.entries if entry.error is not None]
     if failed:
         console.fail(

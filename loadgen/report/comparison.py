@@ -65,13 +65,17 @@ class Description:
     differences: tuple[Difference, ...]
     summary: str
 
-    @property
-    def text(self) -> str:
-        """For a terminal."""
+    def text(self, width: int | None = None) -> str:
+        """For a terminal.
+
+        Args:
+            width: of the terminal, as in `table`; the figures are a drawing, and keep theirs.
+        """
         rows = (
             [("differs", "A", "B"), *self.differences] if self.differences else [("differs", "nothing that is known")]
         )
-        return "\n".join(map(printable_line, [*table(rows).splitlines(), "", *table(self.figures).splitlines(), ""]))
+        lines = [*table(rows, width).splitlines(), "", *table(self.figures).splitlines(), ""]
+        return "\n".join(map(printable_line, lines))
 
     @property
     def markdown(self) -> str:
@@ -398,11 +402,16 @@ def outcome_text(found: Comparison) -> str:
     return f"undecided: {named} in {rounds}; about {more} would decide: --rounds {found.rounds + found.more}"
 
 
-def compared_text(compared: Compared) -> str:
-    """What a comparison found, in a few lines."""
+def compared_text(compared: Compared, width: int | None = None) -> str:
+    """What a comparison found, in a few lines.
+
+    Args:
+        compared: what was measured.
+        width: of the terminal, as in `table`.
+    """
     found = compared.comparison
     assert found is not None
-    lines = table(comparison_rows(compared.rounds, found)).splitlines()
+    lines = table(comparison_rows(compared.rounds, found), width).splitlines()
     lines += setup_lines(compared.rounds)
     lines += [f"left out    {line}" for line in compared.left_out]
     if compared.interrupted:

@@ -32,8 +32,13 @@ _SKIPPED = {
 }
 
 
-def size_plan_text(plan: SizePlan) -> str:
-    """What a search chooses from, and how long it takes."""
+def size_plan_text(plan: SizePlan, width: int | None = None) -> str:
+    """What a search chooses from, and how long it takes.
+
+    Args:
+        plan: of the search.
+        width: of the terminal, as in `table`.
+    """
     question = plan.question
     cells = len(question.sizes) * len(question.batch_sizes)
     first = duration(STARTING_S + 3 * (question.run_s + OVERHEAD_S) + question.confirm_s)
@@ -48,7 +53,7 @@ def size_plan_text(plan: SizePlan) -> str:
     return "\n".join(
         [
             f"search for the cheapest configuration that carries {_asked(plan)}",
-            table(rows),
+            table(rows, width),
             f"batches     {batches}: {plural(cells, 'cell')}, of which few are measured, the cheapest sizes first",
             f"runs        {question.run_s:.0f} s each at full speed, {question.confirm_s:.0f} s each that decides",
             f"time        about {first} where the cheapest size does, at most {duration(question.within_s)} (--within)",
@@ -57,11 +62,16 @@ def size_plan_text(plan: SizePlan) -> str:
     )
 
 
-def size_text(sized: Sized) -> str:
-    """What a search found, in one screen: the answer, what is not known, and how it was found."""
+def size_text(sized: Sized, width: int | None = None) -> str:
+    """What a search found, in one screen: the answer, what is not known, and how it was found.
+
+    Args:
+        sized: what was found.
+        width: of the terminal, as in `table`.
+    """
     answer = sized.answer
     lines = [*_answer(sized), *_cheaper(answer), *_unknown(sized), *_beyond(sized), *_course(sized)]
-    return "\n".join([*lines, *_found(sized)])
+    return "\n".join([*lines, *_found(sized, width)])
 
 
 def carries_json(found: FoundCapacity, config: CapacityConfig, rate_rps: float, carried: bool | None) -> str:
@@ -233,7 +243,7 @@ def _course(sized: Sized) -> list[str]:
     ]
 
 
-def _found(sized: Sized) -> list[str]:
+def _found(sized: Sized, width: int | None) -> list[str]:
     answer = sized.answer
     rows: list[Sequence[str]] = [("  cell", "run", "s", "requests/s", "found")]
     for run in answer.runs:
@@ -246,4 +256,4 @@ def _found(sized: Sized) -> list[str]:
         rows.append((f"  {cell}", kind, f"{run.ask.duration_s:.0f}", answered, found))
     measured = f"{len(answer.measured)} of {plural(answer.cells, 'cell')} measured in {duration(sized.seconds)}"
     left_out = [f"  {plural(count, 'cell')} left out: {_SKIPPED[state]}" for state, count in answer.skipped.items()]
-    return [f"found by    {measured}", *table(rows).splitlines(), *left_out]
+    return [f"found by    {measured}", *table(rows, width).splitlines(), *left_out]

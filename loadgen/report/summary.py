@@ -30,8 +30,8 @@ def report_text(collection: Collection, answers: Sequence[Answer], width: int) -
     from rich.text import Text  # noqa: PLC0415 - likewise
 
     blocks = [[line for answer in answers for line in answer.lines]]
-    blocks += [_capacity(found) for found in collection.capacities]
-    blocks += [_comparison(found, collection) for found in collection.comparisons]
+    blocks += [_capacity(found, width) for found in collection.capacities]
+    blocks += [_comparison(found, collection, width) for found in collection.comparisons]
     parts: list[RenderableType] = []
     for block in filter(None, blocks):
         parts += [*(Text(printable_line(line)) for line in block), Text("")]
@@ -40,16 +40,16 @@ def report_text(collection: Collection, answers: Sequence[Answer], width: int) -
     return Group(*parts[:-1])
 
 
-def _capacity(found: FoundCapacity) -> list[str]:
+def _capacity(found: FoundCapacity, width: int) -> list[str]:
     asked = f"objective   {found.objective}, for {found.model}"
-    return [f"search      {found.directory}", asked, *capacity_lines(found.capacity)]
+    return [f"search      {found.directory}", asked, *capacity_lines(found.capacity, width)]
 
 
-def _comparison(found: FoundComparison, collection: Collection) -> list[str]:
+def _comparison(found: FoundComparison, collection: Collection, width: int) -> list[str]:
     pairs = rounds(found, collection)
     return [
         f"comparison  {found.directory}",
-        *table(comparison_rows(pairs, found.comparison)).splitlines(),
+        *table(comparison_rows(pairs, found.comparison), width).splitlines(),
         *setup_lines(pairs),
         *(f"left out    {line}" for line in found.left_out),
         *([f"unfinished  {found.unfinished}"] if found.unfinished else []),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from frontend_launch.integers import core_ranges
@@ -157,20 +160,29 @@ def _plan_text(plan: Plan, load: str, until: str) -> str:
             )
 
 
-def placement_text(placement: Placement) -> str:
-    """Who runs where: a table, one line per process."""
+def placement_text(placement: Placement, width: int | None = None) -> str:
+    """Who runs where: a table, one line per process.
+
+    Args:
+        placement: of all processes.
+        width: of the terminal, as in `table`.
+    """
     rows = [("node", "role", "cores", "gpu", "shared")]
     for a in placement.assignments:
         gpu = "-" if a.gpu is None else str(a.gpu)
         shared = "yes" if a.shared else "physical core" if a.shares_physical else "-"
         rows.append((a.node, a.role, core_ranges(a.cores), gpu, shared))
-    return table(rows)
+    return table(rows, width)
 
 
-def sweep_plan_text(plan: SweepPlan) -> str:
+def sweep_plan_text(plan: SweepPlan, width: int | None = None) -> str:
     """The grid with the cores and GPUs of each cell's replicas, and about how long it takes.
 
     On a cluster each node that has some is named, on a line of its own.
+
+    Args:
+        plan: of the sweep.
+        width: of the terminal, as in `table`.
     """
     serve = plan.config.base.serve
     named = isinstance(serve, Deploy) and serve.on_cluster
@@ -194,7 +206,7 @@ def sweep_plan_text(plan: SweepPlan) -> str:
     total = [plural(len(plan.plans), "iteration"), f"{measurements}{extra}: about {expected}"]
     if sent := sent_text([plan.plans[measurement.cell] for measurement in plan.order]):
         total.append(f"sends {sent}")
-    return "\n".join([table(rows), *notes, *total])
+    return "\n".join([table(rows, width), *notes, *total])
 
 
 def _replicas_by_node(placement: Placement) -> list[tuple[str, str, str]]:
@@ -212,8 +224,13 @@ def _replicas_by_node(placement: Placement) -> list[tuple[str, str, str]]:
     ] or [("-", "-", "-")]
 
 
-def sweep_text(sweep: Sweep) -> str:
-    """What a sweep measured: a table, one line per measurement, and how far the machine drifted."""
+def sweep_text(sweep: Sweep, width: int | None = None) -> str:
+    """What a sweep measured: a table, one line per measurement, and how far the machine drifted.
+
+    Args:
+        sweep: what was measured.
+        width: of the terminal, as in `table`.
+    """
     rows = [("cell", "requests/s", "p99 ms", "saturated", "")]
     for entry in sweep.entries:
         throughput = number(entry.throughput_rps)
@@ -223,7 +240,7 @@ def sweep_text(sweep: Sweep) -> str:
         kind = _entry_kind(entry)
         p99 = f"{'~' if entry.p99_uncertain else ''}{number(entry.p99_ms)}{MARKS[kind][0]}"
         rows.append((entry.cell, throughput, p99, saturated or "-", ", ".join(remarks)))
-    lines = [table(rows)]
+    lines = [table(rows, width)]
     if any(entry.p99_uncertain for entry in sweep.entries):
         lines.append("~ too few independent answers for an interval")
     lines += dict.fromkeys(text for entry in sweep.entries if (text := MARKS[_entry_kind(entry)][1]))
@@ -239,20 +256,30 @@ def _entry_kind(entry: Entry) -> str:
     return "queue" if entry.saturated in QUEUED else "window"
 
 
-def capacity_text(found: FoundCapacity) -> str:
-    """What a search found: all of its probes, the answer with its interval, and what it took."""
+def capacity_text(found: FoundCapacity, width: int | None = None) -> str:
+    """What a search found: all of its probes, the answer with its interval, and what it took.
+
+    Args:
+        found: by the search.
+        width: of the terminal, as in `table`.
+    """
     probes = plural(len(found.capacity.probes), "probe")
     search = f"search      {probes} in {duration(found.seconds)}"
-    return "\n".join([*capacity_lines(found.capacity), search])
+    return "\n".join([*capacity_lines(found.capacity, width), search])
 
 
-def capacity_lines(capacity: Capacity) -> list[str]:
-    """The probes of a search, and its answer with its interval."""
+def capacity_lines(capacity: Capacity, width: int | None = None) -> list[str]:
+    """The probes of a search, and its answer with its interval.
+
+    Args:
+        capacity: what was found.
+        width: of the terminal, as in `table`.
+    """
     rows = [("probe", "requests/s", "s", "outcome", "")]
     for probe in capacity.probes:
         text = probe.text if probe.invalid is None else f"{probe.text} (invalid: {probe.invalid})"
         rows.append((probe.step, number(probe.rate_rps), f"{probe.duration_s:.0f}", probe.outcome, text))
-    lines = table(rows).splitlines()
+    lines = table(rows, width).splitlines()
     if capacity.confirmed and capacity.failed_rps is not None:
         held, failed = number(capacity.rate_rps), number(capacity.failed_rps)
         known = " with 95% confidence"
@@ -271,12 +298,13 @@ def capacity_lines(capacity: Capacity) -> list[str]:
     return lines
 
 
-def models_text(models: Sequence[Description], topology: Topology) -> str:
+def models_text(models: Sequence[Description], topology: Topology, width: int | None = None) -> str:
     """The catalogue: a table, and below it where this machine departs from a model's defaults.
 
     Args:
         models: of the catalogue, in the order of the table.
         topology: of this machine.
+        width: of the terminal, as in `table`.
     """
     rows = [("name", "framework", "input", "types", "output", "cores", "each", "gpus")]
     notes: list[str] = []
@@ -286,7 +314,7 @@ def models_text(models: Sequence[Description], topology: Topology) -> str:
                 model.name,
                 model.framework,
                 _shape(model.input),
-                ",".join(model.takes),
+                ", ".join(model.takes),
                 f"{_shape(model.output)} {model.answer}",
                 core_ranges(model.cpus),
                 str(model.cpus_per_replica),
@@ -294,23 +322,59 @@ def models_text(models: Sequence[Description], topology: Topology) -> str:
             )
         )
         notes += model_defaults(model, topology).notes
-    return "\n".join([table(rows), *(f"here: {note}" for note in notes)])
+    return "\n".join([table(rows, width), *(f"here: {note}" for note in notes)])
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as aligned columns, without a newline at the end."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+def table(rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Rows as aligned columns, without a newline at the end.
+
+    Args:
+        rows: of texts, as many in each.
+        width: of the terminal; where the columns are wider, the widest have their texts on several lines, and no word
+            is broken. None for any.
+    """
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    if width is not None:
+        least = [max(len(word) for cell in column for word in _words(cell)) for column in columns]
+        while sum(widths) + len(_GAP) * (len(widths) - 1) > width and widths != least:
+            widths[max(range(len(widths)), key=lambda at: (widths[at] > least[at], widths[at]))] -= 1
+    lines = []
+    for row in rows:
+        cells = [_wrapped(cell, room) for cell, room in zip(row, widths, strict=True)]
+        for parts in zip_longest(*cells, fillvalue=""):
+            lines.append(_GAP.join(part.ljust(room) for part, room in zip(parts, widths, strict=True)).rstrip())
+    return "\n".join(lines)
+
+
+_GAP = "  "
+"""Between two columns."""
+
+
+def _words(cell: str) -> list[str]:
+    """The words of a cell, the first with its indent; one at least."""
+    return re.findall(r"^\s*\S+|\S+", cell) or [cell]
+
+
+def _wrapped(cell: str, width: int) -> list[str]:
+    """The lines of a cell."""
+    if len(cell) <= width:
+        return [cell]
+    indent = cell[: len(cell) - len(cell.lstrip())]
+    return textwrap.wrap(cell, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _shape(spec: TensorSpec) -> str:
     return "any" if spec.shape is None else "x".join(map(str, spec.shape))
 
 
-def results_text(results: Results) -> str:
-    """The results of a run, in a few lines."""
+def results_text(results: Results, width: int | None = None) -> str:
+    """The results of a run, in a few lines.
+
+    Args:
+        results: of the run.
+        width: of the terminal, as in `table`.
+    """
     summary = results.summary
     latency = "  ".join(f"{name} {_latency(name, summary)}" for name in summary.latency_ms)
     counts = ", ".join(f"{count:,} {words}" for name, words in _COUNTS.items() if (count := getattr(summary, name)))
@@ -329,10 +393,10 @@ def results_text(results: Results) -> str:
         *_hardware(results),
         *_window(results),
         *_transport(results),
-        *_workers(results),
+        *_workers(results, width),
         f"saturated   {results.verdict.text}{_of_servers(results)}",
         *(f"condition   {row.condition}: {_decided(row, results)}, {row.found}" for row in results.thresholds or ()),
-        *_certificate(results),
+        *_certificate(results, width),
         *([f"tags        {tags_text(results.tags)}"] if results.tags else []),
         *(f"note        {note}" for note in results.notes),
     ]
@@ -373,7 +437,7 @@ def _interval(interval: tuple[float, float] | None) -> str:
     return f" ({low} to {high})" if low != high else ""
 
 
-def _certificate(results: Results) -> list[str]:
+def _certificate(results: Results, width: int | None) -> list[str]:
     """The checks that were made, those that could not be, and what to do about those that failed."""
     if not results.certificate:
         return []
@@ -385,7 +449,7 @@ def _certificate(results: Results) -> list[str]:
     head += f"; {len(unknown)} of {len(checks)} checks could not be made" if unknown else ""
     remedies = dict.fromkeys(f"remedy      {row.remedy}" for row in checks if row.verdict == "failed")
     left_out = [f"  not checked: {', '.join(unknown)}"] if unknown else []
-    return [f"certificate {head}", *table(rows).splitlines(), *left_out, *remedies]
+    return [f"certificate {head}", *table(rows, width).splitlines(), *left_out, *remedies]
 
 
 def _client(results: Results) -> list[str]:
@@ -466,7 +530,7 @@ def _transport(results: Results) -> list[str]:
     return [f"transport   {', '.join(ways)}"] if ways else []
 
 
-def _workers(results: Results) -> list[str]:
+def _workers(results: Results, width: int | None) -> list[str]:
     """What the workers on other machines did, a row each."""
     used = results.workers
     if used is None:
@@ -493,7 +557,7 @@ def _workers(results: Results) -> list[str]:
     if used.start_skew_ms is not None and used.start_skew_error_ms is not None:
         skew = f"start skew {number(used.start_skew_ms)} ms (± {number(used.start_skew_error_ms)} ms)"
     head = f"workers     {len(used.workers)} on {used.cluster}, {skew}"
-    return [head, *table(rows).splitlines()]
+    return [head, *table(rows, width).splitlines()]
 
 
 def _open_loop(results: Results) -> list[str]:

@@ -127,3 +127,21 @@ def test_a_limit_of_open_files_that_is_too_low(monkeypatch):
     done = asked([LOADGEN, "saturate", "-m", "noop", "--dry-run"])
     text = "loadgen: 20 open files are too few; raise the limit, such as to 1024 (ulimit -n 1024)\n"
     assert (done.returncode, done.stderr) == (3, text)
+
+
+class Terminal(io.StringIO):
+    """Standard output that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_has_a_width_and_a_pipe_has_none(monkeypatch):
+    """COLUMNS says how wide it is; what a pipe gets is for programs, whose lines are whole."""
+    monkeypatch.setenv("COLUMNS", "72")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert console.columns() == 72
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert console.columns() is None
+    sys.stdout.close()
+    assert console.columns() is None

@@ -38,7 +38,7 @@ def test_the_same_run_differs_by_nothing():
     """And nothing follows from that either."""
     found = described(run(), run("b"))
     assert found.differences == ()
-    assert found.text.startswith("differs  nothing that is known\n")
+    assert found.text().startswith("differs  nothing that is known\n")
     assert found.summary == "A and B are the same run"
     assert described(run(), run("b", "2026-11-29T10:00:01+00:00")).summary == (
         "B differs by +0.0% in throughput, +0.0% in p50, +0.0% in p99; "
@@ -91,7 +91,7 @@ def test_the_transport_is_a_difference():
 def test_a_description_never_judges(word):
     """Whatever the figures."""
     found = described(run(), run("b", throughput_rps=10.0, latency_ms=500.0))
-    assert word not in found.text + found.summary + found.markdown
+    assert word not in found.text() + found.summary + found.markdown
 
 
 def test_spectra_lie_side_by_side():
@@ -127,7 +127,7 @@ def test_what_no_run_measures_is_no_figure():
     a = run(started_at="some day")
     summary = replace(a.results.summary, throughput_rps=-1.0, latency_ms={"mean": -1.0, "p50": 0.0})
     found = described(run_of(replace(a.results, summary=summary), a.path), run())
-    assert "requests/s  -" in found.text
+    assert "requests/s  -" in found.text()
     assert "they are one run each, measured at times that are not known, which does not" in found.summary
 
 

@@ -14,7 +14,7 @@ from loadgen.hardware.summary import CoreUse, GpuUse, Hardware, ProcessUse
 from loadgen.judging.ceiling import ClientCeiling
 from loadgen.judging.validity import Check
 from loadgen.load.worker_use import WorkersUse, WorkerUse
-from loadgen.report.text import models_text, placement_text, results_text, sweep_text
+from loadgen.report.text import models_text, placement_text, results_text, sweep_text, table
 from loadgen.results.files import read
 from loadgen.results.sections import ComparedAnswers, RequestStage, RequestStages, ServerStatistics, Threshold
 from model_containers import catalog
@@ -388,3 +388,39 @@ def test_workers_have_a_row_each():
     ]
     text = results_text(replace(RESULTS, workers=WorkersUse("ray", None, None, [row])))
     assert "workers     1 on ray, not all began" in text.splitlines()
+
+
+def test_a_certificate_keeps_within_the_width_of_a_terminal():
+    """Its sentences go on below, in their column; without a width each row is a line."""
+    checks = [
+        Check("client on time", "no gap above 10 ms", "less than 2% of the time lost", "passed"),
+        Check("outside load", "processes outside the plan used 49% of core 0", "none kept from its cores", "passed"),
+    ]
+    made = replace(RESULTS, certificate=checks)
+    at = [line.split()[0] for line in results_text(made).splitlines()].index("certificate") + 1
+    assert results_text(made, 66).splitlines()[at:] == [
+        "  check           verdict  measured            limit",
+        "  client on time  passed   no gap above 10 ms  less than 2% of the",
+        "                                               time lost",
+        "  outside load    passed   processes outside   none kept from its",
+        "                           the plan used 49%   cores",
+        "                           of core 0",
+    ]
+    assert len(results_text(made).splitlines()[at:]) == 3
+
+
+@pytest.mark.parametrize("width", [None, 24, 80])
+def test_a_table_that_fits_is_the_same_at_any_width(width):
+    """It is not spread."""
+    assert table([("cell", "requests/s"), ("r1-c1-b1", "12.5")], width) == "cell      requests/s\nr1-c1-b1  12.5"
+
+
+def test_a_table_breaks_no_word_and_keeps_an_indent():
+    """Where words alone are wider than the terminal, so is the table."""
+    rows = [("  name of it", "what"), ("  r1-c1-b1", "/a/long/path is full")]
+    assert table(rows, 1).splitlines() == [
+        "  name of   what",
+        "  it",
+        "  r1-c1-b1  /a/long/path",
+        "            is full",
+    ]
