@@ -8,29 +8,35 @@ from frontend_launch.errors import DescribeError
 from frontend_launch.launch.runtimes import runtime_of
 from loadgen.config import ExperimentConfig
 from loadgen.errors import ConfigError
-from loadgen.served import CataloguedModel, Deploy
+from loadgen.served import CataloguedModel, Deploy, External
 from model_containers import extras
 from model_containers.model import Description
 
 
 def check_extras(config: ExperimentConfig) -> None:
-    """Refuse a cluster whose library is not installed, before anything is started; machines in words need none.
+    """Refuse a runtime, a cluster or an external server whose libraries are not installed, before anything is started.
+
+    Machines in words need none.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: one of them is not.
     """
-    serve = config.serve
+    serve, workers = config.serve, config.client.workers
     if isinstance(serve, Deploy) and serve.described:
         return
-    clusters = {"Client.workers": config.client.workers}
-    if isinstance(serve, Deploy) and serve.on_cluster:
-        clusters["Deploy.runtime"] = serve.runtime
-    for field, cluster in clusters.items():
-        if cluster is None:
-            continue
-        name = cluster.partition(":")[0]
-        if missing := extras.missing(name):
-            raise ConfigError(f"{{{field}}} {cluster}: needs {missing[0]}; {extras.remedy(name)}")
+    needed = [] if workers is None else [("Client.workers", workers, _extra(workers))]
+    if isinstance(serve, External):
+        needed.append(("External.target", serve.target.address.shown, "oip"))
+    elif isinstance(serve, Deploy) and serve.runtime != "process":
+        needed.append(("Deploy.runtime", serve.runtime, _extra(serve.runtime)))
+    for field, value, extra in needed:
+        if missing := extras.missing(extra):
+            raise ConfigError(f"{{{field}}} {value}: needs {', '.join(missing)}; {extras.remedy(extra)}")
+
+
+def _extra(name: str) -> str:
+    """The extra of a runtime or of a cluster, whose name may say where it is."""
+    return name.partition(":")[0]
 
 
 def connected(config: ExperimentConfig) -> AbstractAsyncContextManager[None]:

@@ -121,7 +121,10 @@ class DockerLauncher(Launcher):
             for directory in (self.log_directory, self._sockets):
                 directory.mkdir(parents=True, exist_ok=True)
             self.credentials_file = keep_credentials(self._config, self._directory)
-            self._docker = await stack.enter_async_context(engine())
+            try:
+                self._docker = await stack.enter_async_context(engine())
+            except UnavailableError as error:
+                raise UnavailableError(f"--runtime docker: {error}") from None
             await self._check_images()
             stack.push_async_callback(lambda: to_completion(self._remove()))
             name, labels = network(self.run), {CLIPPER_LABEL: "", RUN_LABEL: self.run}

@@ -51,10 +51,14 @@ async def engine() -> AsyncIterator[aiodocker.Docker]:
                 docker = await stack.enter_async_context(aiodocker.Docker())
                 await docker.version()
         except (AssertionError, AttributeError, TypeError):  # how the client says that it knows of no socket
-            raise UnavailableError("no Docker engine answers: there is no socket, and DOCKER_HOST is not set") from None
+            raise _no_engine("there is no socket, and DOCKER_HOST is not set") from None
         except (aiodocker.DockerError, aiohttp.ClientError, ValueError, OSError, TimeoutError) as error:
-            raise UnavailableError(f"no Docker engine answers: {one_line(error)}") from None
+            raise _no_engine(one_line(error)) from None
         yield docker
+
+
+def _no_engine(reason: str) -> UnavailableError:
+    return UnavailableError(f"no Docker engine answers: {reason}; start one, or name it in DOCKER_HOST")
 
 
 def one_line(error: BaseException) -> str:

@@ -116,9 +116,10 @@ def down(
             async with engine() as docker:
                 return removed + await runs.remove(docker)
         except UnavailableError as error:
+            problem = f"--all: containers are not removed: {error}"
             if not removed:
-                raise
-            console.fail(f"containers are not removed: {error}")
+                raise UnavailableError(problem) from None
+            console.fail(problem)
             return removed
 
     if run and all_:
@@ -287,9 +288,11 @@ async def _chosen(run: str) -> ProcessRun | str:
     try:
         async with engine() as docker:
             containers = {one.run for one in await runs.containers(docker)}
-    except UnavailableError:
-        if not processes:
-            raise
+    except UnavailableError as error:
+        if run or not processes:
+            problem = "no such run" if run else "no run"
+            text = f"{run or '[RUN]'}: {problem} of processes, and containers are not listed: {error}"
+            raise UnavailableError(text) from None
     known = sorted(containers | processes.keys())
     if run in known or (not run and len(known) == 1):
         return run or processes.get(known[0], known[0])

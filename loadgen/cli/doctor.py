@@ -103,7 +103,8 @@ def _docker() -> Fitness:
     try:
         return Fitness("docker", True, f"engine {asyncio.run(engine_version())}")
     except LaunchError as error:
-        return Fitness("docker", False, str(error), "start an engine, or use --runtime process")
+        found, _, remedy = str(error).rpartition("; ")
+        return Fitness("docker", False, found, f"{remedy}, or use --runtime process")
 
 
 def _gpus() -> Fitness:

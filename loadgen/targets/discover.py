@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pkgutil
 
-from loadgen.errors import ConfigError
 from loadgen.targets.readiness import until_ready
 from loadgen.targets.remote import Remote, TargetOptions
-from model_containers.extras import remedy
 
 
 async def discover_remote(options: TargetOptions) -> Remote:
@@ -17,10 +15,7 @@ async def discover_remote(options: TargetOptions) -> Remote:
         TargetError: the server does not answer, or has no such model.
         ConfigError: the options contradict each other.
     """
-    try:
-        remote_class: type[Remote] = pkgutil.resolve_name(options.address.protocol.remote_class)
-    except ImportError as error:
-        raise ConfigError(f"{{External.target}}: needs {error.name}; {remedy('oip')}") from None
+    remote_class: type[Remote] = pkgutil.resolve_name(options.address.protocol.remote_class)
     if options.wait_ready_s is None:
         return await remote_class.at(options)
 

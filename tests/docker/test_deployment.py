@@ -430,10 +430,20 @@ def test_a_port_in_use_is_one_line(tmp_path):
 def test_without_an_engine_is_one_line(tmp_path, monkeypatch):
     """For each verb that wants one."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
-    for arguments in (["saturate", *MEASURED], ["up", *DOCKER], ["down"], ["logs"], ["metrics"]):
+    runtime, none = "--runtime docker", "[RUN]: no run of processes, and containers are not listed"
+    for arguments, option in (
+        (["saturate", *MEASURED], runtime),
+        (["up", *DOCKER], runtime),
+        (["down"], none),
+        (["logs"], none),
+        (["metrics"], none),
+        (["logs", "abc"], "abc: no such run of processes, and containers are not listed"),
+        (["down", "--all"], "--all: containers are not removed"),
+    ):
         run = ran(*arguments)
         assert run.returncode == 4
-        assert run.stderr.startswith("loadgen: no Docker engine answers")
+        assert run.stderr.startswith(f"loadgen: {option}: no Docker engine answers: ")
+        assert run.stderr.endswith("; start one, or name it in DOCKER_HOST\n")
         assert len(run.stderr.splitlines()) == 1
 
 

@@ -10,7 +10,7 @@ from frontend_launch.launch.topology import describe as describe_machine
 from loadgen.config import Client, ExperimentConfig
 from loadgen.errors import ConfigError
 from loadgen.prerequisites import check_extras, check_framework, connected
-from loadgen.served import CataloguedModel, Deploy
+from loadgen.served import CataloguedModel, Deploy, External
 from model_containers import extras
 from model_containers.catalog import describe
 
@@ -37,6 +37,27 @@ def test_a_cluster_needs_its_libraries(monkeypatch, runtime, workers, option, va
         check_extras(config)
         return
     with pytest.raises(ConfigError, match=f"{option} {value}: needs {lacks}; pip install"):
+        check_extras(config)
+
+
+@pytest.mark.parametrize(
+    ("serve", "refused"),
+    [
+        (Deploy("noop", runtime="docker"), "runtime docker: needs aiodocker, packaging; pip install"),
+        (External.at("http://h/p", body="{}"), "target http://h/p: needs grpc, google.protobuf, hpack, httptools; pip"),
+        (Deploy("noop", runtime="docker", topology=describe_machine("cpus=0-3")), None),
+        (Deploy("noop"), None),
+    ],
+    ids=["docker", "server", "described", "process"],
+)
+def test_an_option_needs_its_extra(monkeypatch, serve, refused):
+    """It is named with its value; a plan for another machine needs nothing of this one."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    config = ExperimentConfig(serve=serve)
+    if refused is None:
+        check_extras(config)
+        return
+    with pytest.raises(ConfigError, match=refused):
         check_extras(config)
 
 

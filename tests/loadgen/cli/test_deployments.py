@@ -16,6 +16,7 @@ from frontend_launch.launch.runs import ContainerInfo
 from loadgen.cli import console
 from loadgen.cli.deployments import _row
 from loadgen.servers import deployment as servers
+from model_containers import extras
 
 
 def test_processes_are_listed_without_an_engine(monkeypatch, tmp_path):
@@ -36,6 +37,35 @@ def test_processes_are_listed_without_an_engine(monkeypatch, tmp_path):
     assert row[-1].endswith("request 4456, response 4455")
     assert "7 on other (10.0.0.2)" in done.stdout.splitlines()[2]
     assert done.stderr.startswith("loadgen: containers are not listed: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["down"], "[RUN]: no run of processes, and containers are not listed"),
+        (["logs"], "[RUN]: no run of processes, and containers are not listed"),
+        (["metrics", "abc"], "abc: no such run of processes, and containers are not listed"),
+        (["down", "--all"], "--all: containers are not removed"),
+        (["up", "-m", "noop"], "--runtime docker"),
+    ],
+)
+def test_without_an_engine_what_was_asked_is_said_first(monkeypatch, tmp_path, words, said):
+    """With what the engine's client says, and the remedy."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine")
+    done = asked([LOADGEN, *words])
+    assert done.returncode == 4
+    assert done.stderr.startswith(f"loadgen: {said}: no Docker engine answers: ")
+    assert done.stderr.endswith("; start one, or name it in DOCKER_HOST\n")
+
+
+def test_a_missing_extra_is_said_before_a_plan(monkeypatch, tmp_path):
+    """Of `up`, whose plan is logged; the option is named."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(extras, "missing", lambda name: ("aiodocker",) if name == "docker" else ())
+    done = asked([LOADGEN, "up", "-m", "noop"])
+    said = f"loadgen: --runtime docker: needs aiodocker; {extras.remedy('docker')}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
 @pytest.fixture

@@ -19,6 +19,14 @@ def test_each_extra_is_looked_at(monkeypatch):
     assert found["extra oip"].ok
 
 
+def test_an_engine_that_does_not_answer_has_a_remedy(monkeypatch, tmp_path):
+    """What to do about it is no part of what was found."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine")
+    (check,) = (check for check in examine() if check.name == "docker")
+    assert (check.ok, check.found.partition(":")[0]) == (False, "no Docker engine answers")
+    assert check.remedy == "start one, or name it in DOCKER_HOST, or use --runtime process"
+
+
 @pytest.mark.parametrize("verb", [["saturate"], ["up", "--runtime", "process"], ["sweep"], ["saturate", "--dry-run"]])
 def test_a_missing_framework_is_said_before_anything_starts(monkeypatch, tmp_path, verb):
     """With the extra, by each verb that deploys; a plan for another machine goes on."""
