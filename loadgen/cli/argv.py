@@ -25,8 +25,9 @@ _OF_SWEEP = {
     **dict.fromkeys(("--replicas", "--num_replicas", "-r"), "replicas"),
     **dict.fromkeys(("--cpus-per-replica", "--cpus_per_replica_nums", "-p"), "cpus_per_replica"),
     "--in-flight": "in_flight",
+    "--rates": "rates",
 }
-"""The same of `sweep` and `size`; verbs of one size read such a list to refuse it as a whole."""
+"""The same, and rates, of `sweep` and `size`; verbs of one size read such a list to refuse it as a whole."""
 
 _SIZED = ("size", "sweep", "saturate", "rate", "capacity", "up")
 

@@ -53,6 +53,7 @@ def options() -> str:
         _MADE.format(source="the command line"),
         "`loadgen COMMAND --help` prints the same.",
         "A list is written as `1 2 4`, `1,2,4` or by repeating the option.",
+        "Of any other option that is given again the last value counts, unless its help says that it is repeatable.",
         "[Exit codes](exit-codes.md) has the codes of all commands.",
     ]
     for name in verbs.VERBS:

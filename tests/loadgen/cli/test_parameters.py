@@ -184,6 +184,18 @@ def test_several_sizes_are_for_a_sweep(configured, verb, words):
     assert said.startswith("loadgen: --")
 
 
+@pytest.mark.parametrize("words", ["--rates 100,6/m", "--rates 100 6/m", "--rates 100 --rates 6/m"])
+def test_rates_are_a_list_as_all_others(words):
+    """None of them is lost."""
+    typed = ["sweep", *words.split()]
+    assert normalise_argv(typed, list_options(typed)) == ["sweep", "--rates", "100,6/m"]
+
+
+def test_the_last_value_of_an_option_counts(configured):
+    """So that a command can override what a script says."""
+    assert configured("saturate", "-d", "5", "--duration", "6s").config.load.duration_s == 6.0
+
+
 @pytest.mark.parametrize("text", ["x", "2.5", ""])
 def test_a_size_that_is_no_number(configured, text):
     """Names the option."""
