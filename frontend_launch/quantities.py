@@ -49,6 +49,11 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
     return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
 
 
+def times(count: int) -> str:
+    """How often: once, twice, or a number of times."""
+    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
+
+
 def byte_size(count: float) -> str:
     """An amount of memory in the largest binary unit that it reaches."""
     for unit in ("B", "KiB", "MiB"):

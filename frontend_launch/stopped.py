@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from frontend_launch.quantities import plural
+from frontend_launch.quantities import times
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class StoppedProcesses:
     def notes(self) -> list[str]:
         """A line for each role whose process was stopped."""
         return [
-            f"{role} was stopped by a signal or a debugger {plural(one.times, 'time')}, "
+            f"{role} was stopped by a signal or a debugger {times(one.times)}, "
             f"for about {one.all_looks * LOOK_EVERY_S:.0f} s"
             for role, one in self._histories.items()
             if one.times

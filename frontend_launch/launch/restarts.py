@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from frontend_launch.counters import ReplicaCounters
-from frontend_launch.quantities import plural
+from frontend_launch.quantities import times
 
 LASTED_S = 10.0
 """A replacement that lasts less long has failed."""
@@ -77,7 +77,8 @@ class Restarts:
     def remarks(self) -> list[str]:
         """A line for each replica that was replaced."""
         return [
-            f"{role} was replaced {plural(history.times, 'time')}, the last time because it {history.reason}"
+            f"{role} was replaced {times(history.times)}, {'the last time ' * (history.times > 1)}"
+            f"because it {history.reason}"
             for role, history in self._histories.items()
             if history.times
         ]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
-from frontend_launch.quantities import plural
+from frontend_launch.quantities import plural, times
 from loadgen.cli import console, exit_codes, groups, option_sources, outputs, parameters, rate, saturate, usage
 from loadgen.cli.outputs import Outputs, by_ending, of
 from loadgen.cli.verbs import command
@@ -93,7 +93,7 @@ def compare(
         sides_wanted = 1 if baseline is not None else 2
         if len(runs) != sides_wanted:
             needed = "once" if baseline is not None else "twice, for A and for B, or once with --baseline"
-            raise ConfigError(f"--run {runs[-1]}: given {plural(len(runs), 'time')}; give it {needed}")
+            raise ConfigError(f"--run {runs[-1]}: given {times(len(runs))}; give it {needed}")
         if allow_unpaired and baseline is None:
             raise ConfigError("--allow-unpaired: needs --baseline; leave it out")
         named = (*of("--junit", junit, "xml"), *of("--markdown", markdown, "md"), *of("--json", json, "json"))

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from frontend_launch.quantities import times
 from loadgen import files
 from loadgen.cli import console, groups, help_format, option_sources
 from loadgen.errors import ConfigError
@@ -174,9 +175,9 @@ def target(
         return {}
     address = parse_address(target, unix_socket, tls_server_name)
     headers = list(_headers(header or ()))
-    for name, times in Counter(name for name, _ in headers).items():
-        if times > 1:
-            raise ConfigError(f"--header {name!r}: given {times} times; give it once")
+    for name, count in Counter(name for name, _ in headers).items():
+        if count > 1:
+            raise ConfigError(f"--header {name}: given {times(count)}; give it once")
     if token_file is not None:
         if any(name == "authorization" for name, _ in headers):
             raise ConfigError(f"--header Authorization and --token-file {token_file}: two tokens; give one of them")

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from frontend_launch.quantities import number, plural
+from frontend_launch.quantities import number, plural, times
 from loadgen.judging.slo import Condition, evaluate
 from loadgen.judging.verdict import CARRIED_SHARE, carried
 
@@ -234,7 +234,7 @@ class _Case:
             name=self.name,
             configuration=self.configuration,
             shown=shown,
-            text=text + (f", {len(runs)} times" if len(runs) > 1 else ""),
+            text=text + (f", {times(len(runs))}" if len(runs) > 1 else ""),
             p99_ms=p99_ms,
             p99_uncertain=uncertain,
             limit=_limit(self.runs),

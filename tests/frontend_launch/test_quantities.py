@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend_launch.quantities import byte_size, duration, exact, number, plural, seconds
+from frontend_launch.quantities import byte_size, duration, exact, number, plural, seconds, times
 
 MEASURED = st.floats(-1e14, 1e14).filter(lambda value: value == 0 or abs(value) >= 1e-9)
 
@@ -123,3 +123,8 @@ def test_a_measured_time(value, text):
 def test_a_duration(whole_s, text):
     """To the second."""
     assert duration(whole_s) == text
+
+
+def test_how_often():
+    """In words where there is one."""
+    assert [times(count) for count in (1, 2, 3, 1200)] == ["once", "twice", "3 times", "1,200 times"]

@@ -62,7 +62,7 @@ def test_it_is_named_in_the_second_look_and_acted_on_once(held, caplog):
     for _ in range(5):
         processes.look()
     assert acted == ["client-1"]
-    assert processes.notes == ["client-1 was stopped by a signal or a debugger 1 time, for about 14 s"]
+    assert processes.notes == ["client-1 was stopped by a signal or a debugger once, for about 14 s"]
 
 
 def test_one_that_goes_on_is_told_and_noted(held, caplog):
@@ -77,7 +77,7 @@ def test_one_that_goes_on_is_told_and_noted(held, caplog):
         processes.look()
     assert caplog.messages.count("frontends goes on") == 2
     assert acted == []
-    assert processes.notes == ["frontends was stopped by a signal or a debugger 2 times, for about 6 s"]
+    assert processes.notes == ["frontends was stopped by a signal or a debugger twice, for about 6 s"]
 
 
 def test_it_looks_until_it_is_cancelled(held, monkeypatch):

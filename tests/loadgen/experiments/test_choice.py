@@ -259,7 +259,7 @@ def test_a_window_is_a_weaker_claim():
     """And says what limits the configuration."""
     choice = answer(run(rps=120, p99=200), run(rps=130, p99=210))
     text = choice_text(choice, "100 requests/s with p99<250ms")
-    assert "shown by  120 requests/s when saturated, at most 100 requests in flight, 2 times; p99 210 ms" in text
+    assert "shown by  120 requests/s when saturated, at most 100 requests in flight, twice; p99 210 ms" in text
     assert "limit     replicas (replicas busy 99%), at 130 requests/s when saturated" in text
     assert "but       for senders that wait for replies" in text
 
