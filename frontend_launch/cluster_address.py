@@ -148,7 +148,7 @@ def runtime_environment(variable: str) -> dict[str, Any] | None:
         if isinstance(found, dict):
             return found
     raise LaunchError(
-        f"""{ENVIRONMENT} {variable}: no object in JSON; write one, such as {{"py_modules": ["FILE.whl"]}}"""
+        f"""{ENVIRONMENT} {variable}: not an object in JSON; write one, such as {{"py_modules": ["FILE.whl"]}}"""
     )
 
 

@@ -48,11 +48,13 @@ def check_tag(name: str, value: str) -> None:
         ConfigError: it is such a tag.
     """
     if not _TAG_NAME.fullmatch(name):
-        raise ConfigError(f"{name!r}: no name of a tag; use letters, digits and _, and begin with a letter")
+        raise ConfigError(f"{name!r}: not the name of a tag; use letters, digits and _, and begin with a letter")
     if name in RESERVED_TAGS:
         raise ConfigError(f"{name!r}: a label of loadgen's metrics already; choose another name")
     if len(value) > MAX_TAG_VALUE or not value.isprintable():
-        raise ConfigError(f"{name!r}: its value is no short text; use at most {MAX_TAG_VALUE} printable characters")
+        raise ConfigError(
+            f"{name!r}: its value is too long or cannot be printed; use at most {MAX_TAG_VALUE} printable characters"
+        )
 
 
 def parse_tag(text: str) -> tuple[str, str]:
@@ -63,7 +65,7 @@ def parse_tag(text: str) -> tuple[str, str]:
     """
     name, separator, value = text.partition("=")
     if not separator:
-        raise ConfigError(f"{text!r}: no value; write NAME=VALUE, such as commit=4f2a9c1")
+        raise ConfigError(f"{text!r}: has no value; write NAME=VALUE, such as commit=4f2a9c1")
     check_tag(name, value)
     return name, value
 

@@ -206,11 +206,24 @@ async def survey(config: ExperimentConfig) -> PlanContext:
             model = await describe_application(serve.host, serve.ports, name, *known)
             return PlanContext(model, _inputs(config, model), discover())
         case CataloguedModel() as serve:
-            model, shape = await _described(serve, config)
-            check_framework(serve, model)
+            try:
+                model, shape = await _described(serve, config)
+                check_framework(serve, model)
+            except DescribeError as error:
+                raise _of_option(serve.model, error) from None
             inputs = _inputs(config, model)
             topology, cluster = await _machines(serve)
             return PlanContext(model, inputs, topology, input_shape=shape, cluster=cluster)
+
+
+def _of_option(name: str, error: DescribeError) -> DescribeError:
+    """The error, with the option where the name of a model begins it.
+
+    Args:
+        name: of the model.
+        error: of its description.
+    """
+    return DescribeError(f"--model {error}") if str(error).startswith(f"{name}: ") else error
 
 
 async def _machines(serve: CataloguedModel) -> tuple[Topology, ClusterTopology | None]:

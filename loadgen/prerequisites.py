@@ -66,5 +66,5 @@ def check_framework(serve: CataloguedModel, model: Description) -> None:
     """
     here = isinstance(serve, Deploy) and serve.runtime == "process" and serve.topology is None
     if here and (missing := extras.missing(model.framework)):
-        what = f"{model.name}: needs {' and '.join(missing)}, not installed here"
+        what = f"{serve.model}: needs {' and '.join(missing)}, not installed here"
         raise DescribeError(f"{what}; {extras.remedy(model.framework)}")

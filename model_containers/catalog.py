@@ -131,7 +131,7 @@ def describe(name: str, options: LoadOptions = LoadOptions()) -> Description:  #
     if ":" in name:
         return own_models.describe(name, own_models.make(name), options)
     if name not in _CATALOG:
-        raise ModelError(f"model {name!r}: does not exist; {_remedy(name)}")
+        raise ModelError(f"{name or repr(name)}: no such model; {_remedy(name)}")
     description = _with_input(_CATALOG[name], options)
     if options.xla and description.framework != "tensorflow":
         raise ModelError(f"--xla: {name} cannot be compiled with XLA; leave it out")

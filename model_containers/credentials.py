@@ -112,7 +112,7 @@ def read(path: Path) -> Credentials:
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}; name another file") from None
     if content is None:
-        raise ValueError(f"no file; save them in one, or give what it holds as {VARIABLE}")
+        raise ValueError(f"not a file; save them in one, or give what it holds as {VARIABLE}")
     if stat.S_IMODE(mode) & 0o077:
         raise ValueError("can be read by others; chmod 600 it")
     return parse(content.decode(errors="replace"))

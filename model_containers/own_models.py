@@ -45,7 +45,7 @@ def make(name: str) -> Any:
         return factory
     if not callable(factory):
         kind = type(factory).__name__
-        raise ModelError(f"{name}: {factory_name}, of the type {kind}, is no model; name one, or what makes one")
+        raise ModelError(f"{name}: {factory_name}, of the type {kind}, is not a model; name one, or what makes one")
     try:
         return factory()
     except (Exception, SystemExit) as error:  # a factory may raise anything
@@ -123,7 +123,9 @@ def describe(name: str, model: Any, options: LoadOptions) -> Description:
         raise ModelError(f"{name}: the object has no {', '.join(missing)}; {_PROTOCOL}")
     specs = (model.input, model.output)
     if not all(isinstance(spec, TensorSpec) for spec in specs):
-        raise ModelError(f"{name}: input or output is no TensorSpec; make both with model_containers.model.TensorSpec")
+        raise ModelError(
+            f"{name}: input or output is not a TensorSpec; make both with model_containers.model.TensorSpec"
+        )
     for side, spec, allowed in (("input", model.input, frozenset(DataType)), ("output", model.output, OUTPUT_TYPES)):
         _check_spec(name, side, spec, allowed)
     if not isinstance(model.name, str) or not model.name or set(model.name) & set(":,"):

@@ -279,7 +279,7 @@ async def descriptions(names: Sequence[str] = ()) -> list[Description]:
     known = await models.catalogue()
     for name in names:
         if name not in known:
-            raise DescribeError(f"model {name!r}: has no image; choose some of {', '.join(known)}")
+            raise DescribeError(f"{name}: has no image; choose some of {', '.join(known)}")
     return await asyncio.gather(*(models.describe(name) for name in known if not names or name in names))
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -152,21 +153,20 @@ def describe(text: str) -> Topology:
         name, equals, value = part.rpartition("=")
         if equals:
             if name not in ("cpus", "gpus", "smt", "numa") or name in fields:
-                raise RequestError(f"--topology {text!r}: {name!r} is unknown or said twice; {_SYNTAX}")
+                raise RequestError(f"{_named(text)}: {name!r} is unknown or said twice; {_SYNTAX}")
             members = fields[name] = []
         if members is None:
-            raise RequestError(f"--topology {text!r}: does not begin with a name; {_SYNTAX}")
+            raise RequestError(f"{_named(text)}: does not begin with a name; {_SYNTAX}")
         members.append(value)
     cores = _described_numbers(text, fields.get("cpus", []))
     if not cores:
-        raise RequestError(f"--topology {text!r}: has no cores; {_SYNTAX}")
+        raise RequestError(f"{_named(text)}: has no cores; {_SYNTAX}")
     names = fields.get("gpus", [])
     gpus = () if names == ["none"] else _described_numbers(text, names)
     threads, nodes = (_described_count(text, name, fields) for name in ("smt", "numa"))
     if len(cores) % (threads * nodes):
         raise RequestError(
-            f"--topology {text!r}: {len(cores)} cores do not come in {nodes} equal nodes of cores with {threads} "
-            "threads"
+            f"{_named(text)}: {len(cores)} cores do not come in {nodes} equal nodes of cores with {threads} threads"
         )
     physical = [cores[first :: len(cores) // threads] for first in range(len(cores) // threads)]
     on_node = len(physical) // nodes
@@ -188,12 +188,17 @@ def describe(text: str) -> Topology:
     )
 
 
+def _named(text: str) -> str:
+    """The option with its value, for errors."""
+    return f"--topology {shlex.quote(text)}"
+
+
 def _described_count(text: str, name: str, fields: Mapping[str, list[str]]) -> int:
     match fields.get(name, ["1"]):
         case [count] if re.fullmatch("[1-9][0-9]{0,3}", count):
             return int(count)
         case counts:
-            raise RequestError(f"--topology {text!r}: {name}={','.join(counts)} is no number from 1 on; {_SYNTAX}")
+            raise RequestError(f"{_named(text)}: {name}={','.join(counts)} is not a number from 1 on; {_SYNTAX}")
 
 
 def _described_numbers(text: str, members: list[str]) -> tuple[int, ...]:
@@ -201,9 +206,9 @@ def _described_numbers(text: str, members: list[str]) -> tuple[int, ...]:
     try:
         numbers = tuple(sorted(set(expand_ranges(items)))) if items else ()
     except ValueError as error:
-        raise RequestError(f"--topology {text!r}: {error}") from None
+        raise RequestError(f"{_named(text)}: {error}") from None
     if len(numbers) > MAX_DESCRIBED:
-        raise RequestError(f"--topology {text!r}: {len(numbers)} are too many; describe at most {MAX_DESCRIBED}")
+        raise RequestError(f"{_named(text)}: {len(numbers)} are too many; describe at most {MAX_DESCRIBED}")
     return numbers
 
 

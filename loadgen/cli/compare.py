@@ -175,9 +175,7 @@ def _baseline(path: Path) -> tuple[Results, ...]:
 def _describe(paths: list[Path], wanted: Outputs) -> None:
     if len(paths) != 2:
         given = (
-            f"{' '.join(map(str, paths))}: {plural(len(paths), 'results file')}"
-            if paths
-            else "[A.json B.json]: missing"
+            f"{' '.join(map(str, paths))}: {plural(len(paths), 'results file')}" if paths else "A.json B.json: missing"
         )
         raise ConfigError(f"{given}; name two, or measure with --run twice")
     _refuse_verdicts(wanted)

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -323,4 +324,9 @@ def parsed(option: str, parse: Callable[[str], T], text: str) -> T:
     except FieldError:  # it names another option
         raise
     except ConfigError as error:
-        raise ConfigError(f"{option} {worded(error)}") from None
+        said = _QUOTED.sub(r"\1:", worded(error))
+        raise ConfigError(f"{option} {said}") from None
+
+
+_QUOTED = re.compile(r"^'([^'\\\s]+)':")
+"""A word at the beginning of a message, as Python shows it; after its option it stands as it is typed."""

@@ -197,7 +197,7 @@ def _roles(run: str, role: str, found: dict[str, str]) -> dict[str, str]:
     """
     wanted = {name: of for name, of in found.items() if role in ("", of)}
     if not wanted:
-        raise ConfigError(f"--role {role}: no role of the run {run}; choose one that `loadgen ps` shows")
+        raise ConfigError(f"--role {role}: not a role of the run {run}; choose one that `loadgen ps` shows")
     return wanted
 
 
@@ -234,7 +234,7 @@ def metrics(
         if host and not is_host(host):
             raise ConfigError(f"--host {host}: not a host; write its name or number")
         if not 0 < port <= MAX_PORT:
-            raise ConfigError(f"--metrics-port {port}: no port; use 1 to {MAX_PORT}")
+            raise ConfigError(f"--metrics-port {port}: not a port; use 1 to {MAX_PORT}")
 
     async def act() -> Any:
         at = f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{port}"
@@ -290,12 +290,12 @@ async def _chosen(run: str) -> ProcessRun | str:
             containers = {one.run for one in await runs.containers(docker)}
     except UnavailableError as error:
         if run or not processes:
-            problem = "no such run" if run else "no run"
-            text = f"{run or '[RUN]'}: {problem} of processes, and containers are not listed: {error}"
-            raise UnavailableError(text) from None
+            named = f"{run}: no such run" if run else "RUN: no deployment"
+            raise UnavailableError(f"{named} of processes; containers are not listed: {error}") from None
     known = sorted(containers | processes.keys())
     if run in known or (not run and len(known) == 1):
         return run or processes.get(known[0], known[0])
     if not known:
-        raise ConfigError(f"{run or '[RUN]'}: no such run; bring one up with `loadgen up --model NAME`")
-    raise ConfigError(f"{f'{run}: no such run' if run else '[RUN]: missing'}; name one of {', '.join(known)}")
+        named = f"{run}: no such run" if run else "RUN: no deployment is up"
+        raise ConfigError(f"{named}; bring one up with `loadgen up --model NAME`")
+    raise ConfigError(f"{f'{run}: no such run' if run else 'RUN: missing'}; name one of {', '.join(known)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -44,7 +45,9 @@ def build(
     """Build the images of models, and always those of the frontends, from what is installed here."""
     with console.one_line_errors():
         if _IMAGE.fullmatch(base) is None:
-            raise ConfigError(f"--base {base!r}: not the name of an image; write it as python:3.11-slim-bookworm")
+            raise ConfigError(
+                f"--base {shlex.quote(base)}: not the name of an image; write it as python:3.11-slim-bookworm"
+            )
     console.run(images.build(names or (), base=base, gpu=gpu, say=typer.echo), INTERRUPTED)
 
 

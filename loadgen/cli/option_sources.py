@@ -147,7 +147,7 @@ def _default(source: str, command: Any, key: str, value: Any) -> tuple[str, Any]
     name, known = key.replace("_", "-"), dict(_known(command))
     if (option := known.get(name)) is None:
         remedy = _taken(name) or _meant(name, known) or f"see `loadgen {command.name} --help`"
-        raise ConfigError(f"{source}: the key {key!r} is no option of {command.name}; {remedy}")
+        raise ConfigError(f"{source}: the key {key!r} is not an option of {command.name}; {remedy}")
     usage.refuse_blank(option, value)
     values = value if isinstance(value, list) else [value]
     if any(isinstance(each, Mapping) for each in values):
@@ -242,10 +242,10 @@ def _unused(variable: str, own: Iterable[str], command: str) -> str:
         return ""
     measuring = commands(PANELS["Measure"])  # modules of the others import more libraries
     if takers := [taker for taker, found in measuring if any(variable in _variables(each) for each in found.params)]:
-        return f"{variable}: no option of {command}, but of {listed(takers)}{question}"
+        return f"{variable}: not an option of {command}, but of {listed(takers)}{question}"
     if near:
         raise ConfigError(f"{variable}: no option has this name{question}")
-    return f"{variable}: no option of {command}{question}" if meant else ""
+    return f"{variable}: not an option of {command}{question}" if meant else ""
 
 
 def _variables(option: Any) -> Sequence[str]:

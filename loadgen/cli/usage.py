@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time
 from difflib import get_close_matches
@@ -48,7 +49,7 @@ def refusal(error: typer.TyperException, argv: Sequence[str]) -> str:
     kind = type(error).__name__  # typer does not export all of them
     if kind == "NoSuchOption":
         flag, near = getattr(error, "option_name", ""), getattr(error, "possibilities", None) or ()
-        return f"{flag}: no option of {path}; {_remedy(flag, near)}{see}"
+        return f"{flag}: not an option of {path}; {_remedy(flag, near)}{see}"
     if kind == "MissingParameter":
         return f"{_name(getattr(error, 'param', None), text)}: missing; {see}"
     if kind == "BadParameter":
@@ -180,7 +181,7 @@ def _name(parameter: Any, otherwise: str) -> str:
     if parameter is None:
         return otherwise
     if parameter.param_type_name == "argument":
-        return str(parameter.metavar or parameter.name)
+        return str(parameter.metavar or parameter.name).strip("[].")
     return option_sources.flag(parameter)
 
 
@@ -198,4 +199,4 @@ def _bad_value(error: typer.TyperException, text: str) -> str:
     name, detail = _name(parameter, text), details[0]
     where = "" if context is None else option_sources.where_from(context, parameter)
     problem = _PROBLEMS.get(detail["type"], _UNREADABLE)
-    return f"{name} {detail['input']!r}: {problem}{f' ({name} is from {where})' if where else ''}"
+    return f"{name} {shlex.quote(str(detail['input']))}: {problem}{f' ({name} is from {where})' if where else ''}"

@@ -35,7 +35,7 @@ def parse_endpoint(text: str) -> Endpoint:
     """
     host, separator, port = text.rpartition(":")
     if not re.fullmatch("[0-9]{1,5}", port) or int(port) > MAX_PORT or bool(host) != bool(separator):
-        raise ConfigError(f"{text!r}: no port; write 9464, or HOST:9464, or 0 for any free port")
+        raise ConfigError(f"{text!r}: not a port; write 9464, or HOST:9464, or 0 for any free port")
     return Endpoint(host or LOOPBACK, int(port))
 
 
@@ -56,7 +56,7 @@ class Live:
     def __post_init__(self) -> None:
         for name, endpoint in (("prometheus", self.prometheus), ("web", self.web)):
             if endpoint is not None and not 0 <= endpoint.port <= MAX_PORT:
-                raise FieldError(f"Live.{name}", endpoint.port, "is no port", f"use 0 to {MAX_PORT}")
+                raise FieldError(f"Live.{name}", endpoint.port, "is not a port", f"use 0 to {MAX_PORT}")
 
     @property
     def wanted(self) -> bool:

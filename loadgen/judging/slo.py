@@ -243,7 +243,7 @@ def _sensible(condition: Condition) -> str:
 def _condition(text: str) -> Condition:
     match = _CONDITION.fullmatch(text)
     if match is None:
-        raise ConfigError(f"{text!r}: no condition; {_EXAMPLE}, joined by commas")
+        raise ConfigError(f"{text!r}: not a condition; {_EXAMPLE}, joined by commas")
     metric, operator, number, unit = match["metric"].lower(), match["operator"], match["number"], _unit(match["unit"])
     if metric not in _UNITS:
         raise ConfigError(f"{text!r}: there is no metric {metric}; use one of {', '.join(METRICS)}")
@@ -276,7 +276,7 @@ def _within_ns(text: str, within: str) -> int:
     """A request is good when it takes less than this."""
     match = _WITHIN.fullmatch(within)
     if match is None or _unit(match[3]) not in _MS_PER_UNIT:
-        raise ConfigError(f"{text!r}: {within} is no bound of a latency; {_example(GOODPUT)}")
+        raise ConfigError(f"{text!r}: {within} is not a bound of a latency; {_example(GOODPUT)}")
     bound_ns = float(match[2]) * _MS_PER_UNIT[_unit(match[3])] * _NS_PER_MS
     if bound_ns < 1:
         raise ConfigError(f"{text!r}: no answer is so quick as {match[2]}{match[3]}; {_example(GOODPUT)}")

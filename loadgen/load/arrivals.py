@@ -350,7 +350,7 @@ def parse_arrivals(
     kind = KINDS.get(name)
     if kind is None:
         *examples, last = (each.example for each in KINDS.values())
-        raise ConfigError(f"{text!r}: no schedule; write {', '.join(examples)} or {last}")
+        raise ConfigError(f"{text!r}: not a schedule; write {', '.join(examples)} or {last}")
     if kind.has_rates and rate_rps is not None:
         raise ConfigError(f"{text!r}: has rates of its own; leave {{Renewal.rate_rps}} {exact(rate_rps)} out")
     if kind.has_duration and duration_s is not None:
@@ -406,7 +406,7 @@ def _steps(options: _Options) -> Steps:
 def _step(text: str, part: str) -> tuple[float, float]:
     match = re.fullmatch(rf"\s*{_RATE}\s*x\s*(\S+)\s*", part)
     if match is None:
-        raise ConfigError(f"{text!r}: {part!r} is no step; write a rate and a time, such as 50x30s")
+        raise ConfigError(f"{text!r}: {part!r} is not a step; write a rate and a time, such as 50x30s")
     return parse_rate(match[1]), parse_duration(match[2])
 
 
@@ -457,7 +457,7 @@ def _read_times(path: Path, time_scale: float) -> np.ndarray:
     times_s: list[float] = []
     columns = 0
     if os.path.exists(path) and not os.path.isfile(path):
-        raise ConfigError(f"{path}: no file on disk, and a trace is read several times; save it first")
+        raise ConfigError(f"{path}: not a file on disk, and a trace is read several times; save it first")
     try:
         rows = csv.reader(io.StringIO(files.read_text(path), newline=""))
         for row in rows:
@@ -524,7 +524,7 @@ def _time_s(row: Sequence[str], columns: int, where: str) -> float:
         problem = f"{where}: {comma.strip()!r} may be {written} or two columns"
         raise ConfigError(f"{problem}; write {written}, or name the columns in line 1")
     if re.fullmatch(rf"[+-]?{_NUMBER}(?:e[+-]?[0-9]+)?", text, re.IGNORECASE) is None:
-        raise ConfigError(f"{where}: {row[0]!r} is no time in seconds; write a number such as 1.5")
+        raise ConfigError(f"{where}: {row[0]!r} is not a time in seconds; write a number such as 1.5")
     return float(text)
 
 

@@ -32,7 +32,7 @@ def parse_ranges(text: str) -> dict[str, Range]:
             name, low, high = part.rsplit(":", 2) if part.count(":") > 1 else ("", *part.split(":"))
             key, bounds = name.strip(), (_number(low), _number(high))
         except ValueError:
-            raise ConfigError(f"{part!r}: no range; write LOW:HIGH or NAME:LOW:HIGH, such as 0:30522") from None
+            raise ConfigError(f"{part!r}: not a range; write LOW:HIGH or NAME:LOW:HIGH, such as 0:30522") from None
         if key in ranges:
             raise ConfigError(f"{text!r}: has {key or 'a range without a name'} twice; name it once")
         if not bounds[0] < bounds[1]:

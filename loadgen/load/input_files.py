@@ -221,13 +221,15 @@ def files_in(path: Path, suffixes: Sequence[str], inside: Sequence[str] = ()) ->
                 raise ConfigError(f"{path}: holds no file that ends in {', '.join(taken)}; name another directory")
             return found
         if not stat.S_ISREG(path.stat().st_mode):
-            raise ConfigError(f"{path}: no file on disk, and inputs are read several times; save them first")
+            raise ConfigError(f"{path}: not a file on disk, and inputs are read several times; save them first")
     except FileNotFoundError:
         raise ConfigError(f"{path}: not there; name a file or a directory of inputs") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     if suffixes and path.suffix.lower() not in suffixes:
-        raise ConfigError(f"{path}: is no directory and does not end in {', '.join(suffixes)}; name such a file")
+        raise ConfigError(
+            f"{path}: neither a directory nor a file that ends in {', '.join(suffixes)}; name such a file"
+        )
     return [path]
 
 
@@ -417,7 +419,7 @@ def member(entry: Entry, name: str, dtype: str, others: Collection[str] = (), *,
     if not isinstance(value, dict):
         if others:
             names = ", ".join(sorted((name, *others)))
-            raise ConfigError(f"{entry.source}: no object; the model takes several inputs, so name them: {names}")
+            raise ConfigError(f"{entry.source}: not an object; the model takes several inputs, so name them: {names}")
         return value
     if name in value:
         found: object = value[name]
@@ -593,5 +595,5 @@ def _bytes(array: np.ndarray, source: str) -> np.ndarray:
         for at, text in np.ndenumerate(array):
             texts[at] = text.encode() if isinstance(text, str) else bytes(text)
     except UnicodeEncodeError:
-        raise ConfigError(f"{source}: holds half a surrogate pair, which is no text; write it as UTF-8") from None
+        raise ConfigError(f"{source}: holds half a surrogate pair, which is not text; write it as UTF-8") from None
     return texts

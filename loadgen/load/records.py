@@ -98,9 +98,9 @@ def _json(text: str, source: str, remedy: str) -> object:
         value: object = files.parse_json(text)
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
-        raise ConfigError(f"{source}: no JSON: {error.msg} at {at}; {remedy}") from None
+        raise ConfigError(f"{source}: not JSON: {error.msg} at {at}; {remedy}") from None
     except ValueError as error:
-        raise ConfigError(f"{source}: no JSON: {error}") from None
+        raise ConfigError(f"{source}: not JSON: {error}") from None
     return value
 
 
@@ -111,7 +111,7 @@ def _csv_rows(file: Path) -> Iterator[Entry]:
     try:
         rows = [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]
     except csv.Error as error:
-        raise ConfigError(f"{file}, line {reader.line_num}: no CSV: {error}") from None
+        raise ConfigError(f"{file}, line {reader.line_num}: not CSV: {error}") from None
     if not rows:
         return
     names = _heading(rows[0][1], f"{file}, line {rows[0][0]}")

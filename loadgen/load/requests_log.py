@@ -113,7 +113,7 @@ def check(path: Path) -> None:
         raise FieldError(
             "Output.requests_log",
             path,
-            f"{{value}}: {path.parent} is no directory that can be written to",
+            f"{{value}}: {path.parent} is not a directory that can be written to",
             "name another",
         )
     try:

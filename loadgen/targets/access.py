@@ -125,7 +125,7 @@ def _check_file(name: str, path: Path | None) -> None:
         path: of the file, if there is one; one that cannot be read is left to OpenSSL.
 
     Raises:
-        FieldError: it is no file on disk, or too large.
+        FieldError: it is not a file on disk, or too large.
     """
     try:
         found = None if path is None else path.stat()
@@ -134,7 +134,7 @@ def _check_file(name: str, path: Path | None) -> None:
     if found is None:
         return
     if not stat.S_ISREG(found.st_mode):
-        raise FieldError(f"Access.{name}", path, "is no file on disk, and it is read several times", "save it first")
+        raise FieldError(f"Access.{name}", path, "is not a file on disk, and it is read several times", "save it first")
     if found.st_size > files.MAX_SETTING_BYTES:
         problem = f"has more than {files.MAX_SETTING_BYTES >> 20} MiB"
         raise FieldError(f"Access.{name}", path, problem, "name a file of PEM")

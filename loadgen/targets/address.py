@@ -154,7 +154,7 @@ def parse_address(text: str, unix_socket: Path | None = None, tls_server_name: s
     address = _parsed(text, needs_port=unix_socket is None)
     if unix_socket is not None:
         if not 1 <= len(os.fsencode(unix_socket)) <= MAX_SOCKET_BYTES or "\0" in str(unix_socket):
-            problem = f"is no path of a socket, which has {MAX_SOCKET_BYTES} bytes at most"
+            problem = f"is not the path of a socket, which has {MAX_SOCKET_BYTES} bytes at most"
             raise FieldError("Address.unix_socket", unix_socket, problem, "name a shorter one")
         address = replace(address, unix_socket=str(unix_socket))
     if tls_server_name is None:
@@ -167,7 +167,7 @@ def parse_address(text: str, unix_socket: Path | None = None, tls_server_name: s
     except UnicodeError:
         name = ""
     if not re.fullmatch(r"[\w.:-]+", name, re.ASCII):
-        raise FieldError("Address.tls_server_name", tls_server_name, "is no name of a server", "write a host name")
+        raise FieldError("Address.tls_server_name", tls_server_name, "is not the name of a server", "write a host name")
     return replace(address, tls_server_name=name)
 
 
@@ -219,7 +219,7 @@ def _parsed(text: str, *, needs_port: bool) -> Address:
     try:
         host = _host(parts.hostname)
     except UnicodeError:
-        raise FieldError("External.target", shown, f"{{value}}: {parts.hostname} is no name of a host") from None
+        raise FieldError("External.target", shown, f"{{value}}: {parts.hostname} is not the name of a host") from None
     if parts.username is not None:
         problem = "{External.target}: credentials do not belong into an address"
         raise ConfigError(f"{problem}; use {{Access.headers}} for {parts.hostname}, or a header Authorization")
@@ -242,7 +242,7 @@ def _host(host: str) -> str:
     """A host as it is connected to: a name in ASCII, a zone without the escape that it has in a URL (RFC 6874).
 
     Raises:
-        UnicodeError: it is no name of a host.
+        UnicodeError: it is not the name of a host.
     """
     number, mark, zone = host.partition("%")
     if mark and ":" in number:

@@ -114,7 +114,7 @@ def _json_body(content: bytes, content_type: str, *, strict: bool) -> Body:
         raise ConfigError(f"{{TargetOptions.body}}: cannot be read: {error}") from None
     except ValueError as error:
         remedy = "" if strict else "; to send it as it is, name its type with {TargetOptions.content_type}"
-        raise ConfigError(f"{{TargetOptions.body}}: no JSON: {error}{remedy}") from None
+        raise ConfigError(f"{{TargetOptions.body}}: not JSON: {error}{remedy}") from None
     body = JsonBody(template, content_type)
     body.check()
     if body.marked:
@@ -131,7 +131,7 @@ def _part(text: str) -> Part:
     name, equals, value = text.partition("=")
     if not equals or not name:
         remedy = f"write NAME=VALUE, NAME=@FILE, or NAME=@{INPUT} for the file of {{Inputs.path}}"
-        raise FieldError("TargetOptions.form", text, "is no field", remedy)
+        raise FieldError("TargetOptions.form", text, "is not a field", remedy)
     if not value.startswith("@"):
         refuse_streams({name: value}, "{TargetOptions.form}")
         return Part(name, value.encode("utf-8", "surrogateescape"))

@@ -422,7 +422,7 @@ class ClipperTarget(Target, Waits):
         """Why an answer is invalid: what came, and what was expected."""
         kind, expected = _TYPES.get(bytes(output_type)), self._spec.output_type
         if len(output_type) != 4:
-            return "a message that is no answer"
+            return "a message that is not an answer"
         if int.from_bytes(output_type, "little", signed=True) == wire.REFUSED:
             return f"the frontend refuses {str(output, 'utf-8', 'replace')[:_LONGEST_REASON]}"
         if kind is None:

@@ -30,7 +30,7 @@ def decoded(body: bytes, encoding: bytes) -> bytes:
         if name == "deflate":  # with the wrapper of zlib, which some servers leave out
             return _inflated(body, _ZLIB if body[0] & 0x0F == 8 and not int.from_bytes(body[:2]) % 31 else _RAW)[0]
     except zlib.error:
-        raise ValueError(f"the answer is no {name}, which its Content-Encoding says") from None
+        raise ValueError(f"the answer is not {name}, which its Content-Encoding says") from None
     remedy = "ask for gzip or none with the header Accept-Encoding"
     raise ValueError(f"the answer has the Content-Encoding {name[:40]}, which is not decoded; {remedy}")
 

@@ -169,7 +169,7 @@ def _check_shape(value: Any, shape: tuple[int, ...], source: str) -> None:
         value = value[0] if value else None
     if tuple(found) != shape:
         written = "x".join(map(str, shape))
-        problem = f"{source}: no array of {{TargetOptions.shapes}} {written}"
+        problem = f"{source}: not an array of {{TargetOptions.shapes}} {written}"
         raise ConfigError(f"{problem}; leave {{TargetOptions.shapes}} out")
 
 

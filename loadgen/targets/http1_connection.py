@@ -84,7 +84,7 @@ class Http1Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except self._owner.errors as error:
-            self._reason = foreign(data) or f"the answer is no HTTP: {error}"
+            self._reason = foreign(data) or f"the answer is not HTTP: {error}"
             self._transport.abort()
         if self._answers:
             self._settle()

@@ -84,7 +84,7 @@ class JsonAnswers(JudgeSpec, Judge):
             found = json.loads(answer)
         except (ValueError, RecursionError):
             kind = _stream_in(answer)
-            return "the answer is no JSON" if kind is None else stream_text(kind)
+            return "the answer is not JSON" if kind is None else stream_text(kind)
         for step in self.path:
             try:
                 found = found[step]
@@ -132,7 +132,7 @@ def steps(path: str) -> tuple[str | int, ...]:
     while at < len(rest):
         found = _STEP.match(rest, at)
         if found is None:
-            raise FieldError("TargetOptions.answer", path, "is no path", "write it as in choices[0].text")
+            raise FieldError("TargetOptions.answer", path, "is not a path", "write it as in choices[0].text")
         found_steps.append(found[1] if found[1] is not None else int(found[2]))
         at = found.end()
     return tuple(found_steps)

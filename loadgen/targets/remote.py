@@ -80,10 +80,10 @@ class TargetOptions:
             remedy = "write it as http://HOST:PORT/metrics"
             raise FieldError("TargetOptions.metrics_url", without_secrets(self.metrics_url), "is not a URL", remedy)
         if self.method is not None and (not _METHOD.fullmatch(self.method) or self.method == "CONNECT"):
-            problem = "is no method that can be sent"
+            problem = "is not a method that can be sent"
             raise FieldError("TargetOptions.method", self.method, problem, "use one such as GET, POST or PUT")
         if self.content_type is not None and not _CONTENT_TYPE.fullmatch(self.content_type):
-            problem = "is no content type"
+            problem = "is not a content type"
             raise FieldError("TargetOptions.content_type", self.content_type, problem, "write it such as text/csv")
 
         if self.datatypes and (self.datatypes.keys() != self.shapes.keys() or "" in self.shapes):

@@ -430,14 +430,14 @@ def test_a_port_in_use_is_one_line(tmp_path):
 def test_without_an_engine_is_one_line(tmp_path, monkeypatch):
     """For each verb that wants one."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
-    runtime, none = "--runtime docker", "[RUN]: no run of processes, and containers are not listed"
+    runtime, none = "--runtime docker", "RUN: no deployment of processes; containers are not listed"
     for arguments, option in (
         (["saturate", *MEASURED], runtime),
         (["up", *DOCKER], runtime),
         (["down"], none),
         (["logs"], none),
         (["metrics"], none),
-        (["logs", "abc"], "abc: no such run of processes, and containers are not listed"),
+        (["logs", "abc"], "abc: no such run of processes; containers are not listed"),
         (["down", "--all"], "--all: containers are not removed"),
     ):
         run = ran(*arguments)

@@ -185,7 +185,7 @@ def test_a_runtime_environment_is_an_object(text, found):
 @pytest.mark.parametrize("text", ["[]", "{", "pip"])
 def test_what_is_no_runtime_environment_is_refused(text):
     """With the variable and its value."""
-    with pytest.raises(LaunchError, match=f"^RAY_RUNTIME_ENV {re.escape(text)}: no object in JSON; write one"):
+    with pytest.raises(LaunchError, match=f"^RAY_RUNTIME_ENV {re.escape(text)}: not an object in JSON; write one"):
         runtime_environment(text)
 
 

@@ -366,7 +366,7 @@ def test_redis_is_listed(tmp_path, monkeypatch, capsys, there):
 
 def test_a_model_that_is_not_there_is_one_line():
     """It names those that are."""
-    with pytest.raises(DescribeError, match=r"'nope'.*choose some of vgg"):
+    with pytest.raises(DescribeError, match=r"^nope: has no image; choose some of vgg"):
         asyncio.run(images.descriptions(["nope"]))
 
 

@@ -56,7 +56,7 @@ def test_describing_imports_no_framework():
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["describe", "resnet"], 1, "model 'resnet': does not exist; choose one of"),
+        (["describe", "resnet"], 1, "resnet: no such model; choose one of"),
         (["serve", "inception", "--input-type", "doubles"], 1, "inception takes floats or bytes or strings; use that"),
         (["serve", "noop", "--port", "x"], 2, "--port x: must be a whole number from 1 to 65535"),
         (["describe", "inception", "--weights", "/no/such.h5"], 1, "/no/such.h5"),

@@ -76,7 +76,7 @@ def test_a_runtime_environment_brings_loadgen(request, kind):
 @pytest.mark.parametrize(
     ("environment", "problem"),
     [
-        ("[]", "no object in JSON"),
+        ("[]", "not an object in JSON"),
         ('{"pipp": []}', "Ray has no field 'pipp'; did you mean 'pip'?"),
         ('{"config": {"setup_timeout": 1}}', "config has no field 'setup_timeout'; did you mean"),
         ('{"pip": 5}', "runtime_env['pip'] must be of type"),

@@ -32,7 +32,7 @@ class AnswerJudge:
         try:
             response = pb.ModelInferResponse.FromString(answer)
         except Exception:  # the library's own class of error has no stable home
-            return "the answer is no ModelInferResponse"
+            return "the answer is not a ModelInferResponse"
         tensors = [Tensor(row.name, row.datatype, tuple(row.shape)) for row in response.outputs]
         raw = list(response.raw_output_contents)
         wrong = self._wrong(tensors)
@@ -59,7 +59,7 @@ class AnswerJudge:
             tensors = [_tensor(row) for row in rows]
             sizes = [_binary_size(row) for row in rows]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return "the answer is no inference response"
+            return "the answer is not an inference response"
         if (wrong := self._wrong(tensors)) is not None:
             return wrong
         at, raw = len(head), []

@@ -67,7 +67,7 @@ def server_metadata(document: Mapping[str, Any]) -> ServerMetadata:
     """
     name, version, extensions = document.get("name"), document.get("version", ""), document.get("extensions") or []
     if not isinstance(name, str) or not isinstance(version, str) or not isinstance(extensions, list):
-        raise TargetError("what it says of itself is no server metadata of the Open Inference Protocol")
+        raise TargetError("what it says of itself is not server metadata of the Open Inference Protocol")
     return ServerMetadata(name, version, tuple(map(str, extensions)))
 
 
@@ -90,7 +90,7 @@ def model_metadata(
         inputs = inputs or _tensors(document.get("inputs"))
         outputs = () if trusted else _tensors(document.get("outputs"))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        raise TargetError("what it says of the model is no model metadata of the Open Inference Protocol") from None
+        raise TargetError("what it says of the model is not model metadata of the Open Inference Protocol") from None
     for tensor in (*inputs, *outputs):
         check_datatype(tensor)
     return ModelMetadata(name, platform, inputs, outputs)

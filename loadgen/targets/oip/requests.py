@@ -340,7 +340,7 @@ class _Slot:
             remedy = "write a list, or 'content' with 'shape', or 'b64'"
             raise ConfigError(f"{source}: {self.name} is an object with {found}; {remedy}") from None
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"{source}: {self.name} has b64 that is no {self.tensor.datatype}: {error}") from None
+            raise ConfigError(f"{source}: {self.name} has b64 that is not {self.tensor.datatype}: {error}") from None
 
     def _part(self, array: np.ndarray, source: str) -> _Part:
         if self.tensor.datatype != BYTES:

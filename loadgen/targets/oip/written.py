@@ -41,7 +41,9 @@ def parse_inputs(text: str) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]
         datatype = _DATATYPES.get(middle.strip().upper()) if name.strip() else None
         shape: tuple[int, ...] = ()
         if datatype is None and name.strip() and _LIKE_A_DATATYPE.fullmatch(middle.strip()):
-            raise ConfigError(f"{part!r}: {middle.strip()} is no datatype; write one of {', '.join((*DTYPES, BYTES))}")
+            raise ConfigError(
+                f"{part!r}: {middle.strip()} is not a datatype; write one of {', '.join((*DTYPES, BYTES))}"
+            )
         if datatype is not None:
             shape = parse_shape(last) if last.strip() else ()
         elif before.strip() and (datatype := _DATATYPES.get(last.strip().upper())) is not None:
@@ -68,7 +70,7 @@ def parse_parameters(options: Sequence[str]) -> dict[str, bool | int | float | s
         name, equals, text = option.partition("=")
         name = name.strip()
         if not equals or not name:
-            raise FieldError(_FIELD, option, "is no parameter", "write NAME=VALUE, such as priority=1")
+            raise FieldError(_FIELD, option, "is not a parameter", "write NAME=VALUE, such as priority=1")
         if name in parameters:
             raise FieldError(_FIELD, name, "is given twice", "give it once")
         if not (name + text).isprintable():

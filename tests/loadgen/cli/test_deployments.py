@@ -42,9 +42,9 @@ def test_processes_are_listed_without_an_engine(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["down"], "[RUN]: no run of processes, and containers are not listed"),
-        (["logs"], "[RUN]: no run of processes, and containers are not listed"),
-        (["metrics", "abc"], "abc: no such run of processes, and containers are not listed"),
+        (["down"], "RUN: no deployment of processes; containers are not listed"),
+        (["logs"], "RUN: no deployment of processes; containers are not listed"),
+        (["metrics", "abc"], "abc: no such run of processes; containers are not listed"),
         (["down", "--all"], "--all: containers are not removed"),
         (["up", "-m", "noop"], "--runtime docker"),
     ],
@@ -92,7 +92,7 @@ def test_logs_of_processes(processes):
     assert asked([LOADGEN, "logs"]).stdout == "frontends  a line\nreplica-0  another\n"
     assert asked([LOADGEN, "logs", f"pid-{os.getpid()}", "--role", "replica-0"]).stdout == "replica-0  another\n"
     done = asked([LOADGEN, "logs", "--role", "nobody"])
-    assert (done.returncode, "--role nobody: no role of the run" in done.stderr) == (2, True)
+    assert (done.returncode, "--role nobody: not a role of the run" in done.stderr) == (2, True)
     done = asked([LOADGEN, "metrics"])
     assert (done.returncode, "the run has no query frontend that runs" in done.stderr) == (2, True)
 

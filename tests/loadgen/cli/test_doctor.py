@@ -33,6 +33,6 @@ def test_a_missing_framework_is_said_before_anything_starts(monkeypatch, tmp_pat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(extras, "missing", lambda name: ("tensorflow",) if name == "tensorflow" else ())
     done = asked([LOADGEN, *verb, "-m", "inception"])
-    text = f"inception: needs tensorflow, not installed here; {extras.remedy('tensorflow')}"
+    text = f"--model inception: needs tensorflow, not installed here; {extras.remedy('tensorflow')}"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"loadgen: {text}\n")
     assert asked([LOADGEN, "saturate", "-m", "inception", "--dry-run", "--topology", "cpus=0-31"]).returncode == 0

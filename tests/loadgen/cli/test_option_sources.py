@@ -72,11 +72,11 @@ def test_options_that_may_be_repeated(monkeypatch, planned, file):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("duratoin = 3", "the key 'duratoin' is no option of saturate; did you mean 'duration'?"),
-        ("zzz = 3", "the key 'zzz' is no option of saturate; see `loadgen saturate --help`"),
-        ("rate = 100", "the key 'rate' is no option of saturate; size, rate, report and best take it"),
-        ("within = 5", "the key 'within' is no option of saturate; size takes it"),
-        ('config = "x"', "the key 'config' is no option of saturate; see `loadgen saturate --help`"),
+        ("duratoin = 3", "the key 'duratoin' is not an option of saturate; did you mean 'duration'?"),
+        ("zzz = 3", "the key 'zzz' is not an option of saturate; see `loadgen saturate --help`"),
+        ("rate = 100", "the key 'rate' is not an option of saturate; size, rate, report and best take it"),
+        ("within = 5", "the key 'within' is not an option of saturate; size takes it"),
+        ('config = "x"', "the key 'config' is not an option of saturate; see `loadgen saturate --help`"),
         ("[model]", "the key 'model' has a table; write its value, as of --model"),
     ],
 )
@@ -142,10 +142,10 @@ def test_a_variable_may_have_any_long_name_of_an_option(monkeypatch, name, optio
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("RATES", "no option of saturate, but of sweep"),
-        ("IN_FLIGHT", "no option of saturate, but of sweep; did you mean LOADGEN_MAX_IN_FLIGHT?"),
-        ("RATE", "no option of saturate, but of size and rate"),
-        ("BATCH", "no option of saturate; did you mean LOADGEN_BATCH_SIZE?"),
+        ("RATES", "not an option of saturate, but of sweep"),
+        ("IN_FLIGHT", "not an option of saturate, but of sweep; did you mean LOADGEN_MAX_IN_FLIGHT?"),
+        ("RATE", "not an option of saturate, but of size and rate"),
+        ("BATCH", "not an option of saturate; did you mean LOADGEN_BATCH_SIZE?"),
         ("SERVICE_HOST", None),
         ("REQUIRE_DOCKER", None),
         ("THREADS", None),

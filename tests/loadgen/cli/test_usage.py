@@ -10,39 +10,41 @@ from loadgen.cli.verbs import commands
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("saturate --zzz", "--zzz: no option of loadgen saturate; see `loadgen saturate --help`"),
+        ("saturate --zzz", "--zzz: not an option of loadgen saturate; see `loadgen saturate --help`"),
         (
             "saturate --dryrun",
-            "--dryrun: no option of loadgen saturate; did you mean --dry-run or --drain? see `loadgen saturate --help`",
+            "--dryrun: not an option of loadgen saturate; did you mean --dry-run or --drain? "
+            "see `loadgen saturate --help`",
         ),
         (
             "saturate --rate 5",
-            "--rate: no option of loadgen saturate; size, rate, report and best take it, see `loadgen saturate --help`",
+            "--rate: not an option of loadgen saturate; size, rate, report and best take it, "
+            "see `loadgen saturate --help`",
         ),
         (
             "saturate --within 5",
-            "--within: no option of loadgen saturate; size takes it, see `loadgen saturate --help`",
+            "--within: not an option of loadgen saturate; size takes it, see `loadgen saturate --help`",
         ),
         (
             "-m noop",
-            "-m: no option of loadgen; size, saturate, rate, sweep, capacity and up take it, see `loadgen --help`",
+            "-m: not an option of loadgen; size, saturate, rate, sweep, capacity and up take it, see `loadgen --help`",
         ),
         (
             "sweep --rate 5",
-            "--rate: no option of loadgen sweep; did you mean --rates? size, rate, report and best take --rate, "
+            "--rate: not an option of loadgen sweep; did you mean --rates? size, rate, report and best take --rate, "
             "see `loadgen sweep --help`",
         ),
-        ("models verify --x", "--x: no option of loadgen models verify; see `loadgen models verify --help`"),
+        ("models verify --x", "--x: not an option of loadgen models verify; see `loadgen models verify --help`"),
         ("saturate -m noop -d", "-d: its value is missing; see `loadgen saturate --help`"),
         ("models verify --timeout", "--timeout: its value is missing; see `loadgen models verify --help`"),
         (
             "models --timeout 5",
-            "--timeout: no option of loadgen models; size, saturate, rate, sweep, capacity and models verify take it, "
-            "see `loadgen models --help`",
+            "--timeout: not an option of loadgen models; size, saturate, rate, sweep, capacity and models verify "
+            "take it, see `loadgen models --help`",
         ),
         ("saturate --dry-run=5", "--dry-run: takes no value; write it alone, see `loadgen saturate --help`"),
         ("capacity -m noop", "--slo: missing; see `loadgen capacity --help`"),
-        ("report", "PATH...: missing; see `loadgen report --help`"),
+        ("report", "PATH: missing; see `loadgen report --help`"),
         ("saturate noop", "noop: saturate takes only options; name a model with -m, see `loadgen saturate --help`"),
         ("saturate a b", "a b: saturate takes only options; see `loadgen saturate --help`"),
         ("doctor a", "a: doctor takes only options; see `loadgen doctor --help`"),
@@ -51,15 +53,15 @@ from loadgen.cli.verbs import commands
         ("sat", "sat: no such command; did you mean saturate? see `loadgen --help`"),
         ("zzz", "zzz: no such command; see `loadgen --help`"),
         ("models x", "x: no such command; see `loadgen models --help`"),
-        ("rate --seed abc", "--seed 'abc': not a whole number; write digits, such as 5"),
+        ("rate --seed abc", "--seed abc: not a whole number; write digits, such as 5"),
         ("rate --seed=", "--seed '': not a whole number; write digits, such as 5"),
-        ("rate -m noop --rate 5 --web -1", "--web -1: no port; use 0 to 65535"),
+        ("rate -m noop --rate 5 --web -1", "--web -1: not a port; use 0 to 65535"),
         ("rate -m noop --rate 5 --input x --input-layout x", "--input-layout x: no layout; choose NCHW or NHWC"),
         ("saturate -m noop b", "b: saturate takes only options; see `loadgen saturate --help`"),
-        ("rate --web 0.5", "--web '0.5': not a whole number; write digits, such as 5"),
-        ("rate --time-scale x", "--time-scale 'x': not a number; write such as 0.5"),
-        ("size --core-cost x --slo p99<1s", "--core-cost 'x': not a number; write such as 0.5"),
-        ("rate --seed " + "9" * 5000, f"--seed '{'9' * 199}…{'9' * 98}': too large; use a smaller number"),
+        ("rate --web 0.5", "--web 0.5: not a whole number; write digits, such as 5"),
+        ("rate --time-scale x", "--time-scale x: not a number; write such as 0.5"),
+        ("size --core-cost x --slo p99<1s", "--core-cost x: not a number; write such as 0.5"),
+        ("rate --seed " + "9" * 5000, f"--seed {'9' * 200}…{'9' * 99}: too large; use a smaller number"),
     ],
 )
 def test_what_cannot_be_parsed_is_one_line(arguments, line):
@@ -77,12 +79,12 @@ def test_a_blank_command():
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ("sweep -b 1 2 x", "--batch-sizes '1,2,x': 'x': neither a whole number nor a range"),
-        ("size -b 1 2 x", "--batch-sizes '1,2,x': 'x': neither a whole number nor a range"),
-        ("sweep -b 1 x", "--batch-sizes '1,x': 'x': neither a whole number nor a range"),
-        ("saturate -b 1 x", "--batch-size '1,x': 'x': neither a whole number nor a range"),
-        ("saturate --cpus 0 x -d 1", "--cpus '0,x': 'x': neither a whole number nor a range"),
-        ("saturate --gpus 0 x", "--gpus '0,x': 'x': neither a whole number nor a range"),
+        ("sweep -b 1 2 x", "--batch-sizes 1,2,x: 'x': neither a whole number nor a range"),
+        ("size -b 1 2 x", "--batch-sizes 1,2,x: 'x': neither a whole number nor a range"),
+        ("sweep -b 1 x", "--batch-sizes 1,x: 'x': neither a whole number nor a range"),
+        ("saturate -b 1 x", "--batch-size 1,x: 'x': neither a whole number nor a range"),
+        ("saturate --cpus 0 x -d 1", "--cpus 0,x: 'x': neither a whole number nor a range"),
+        ("saturate --gpus 0 x", "--gpus 0,x: 'x': neither a whole number nor a range"),
     ],
 )
 def test_a_list_with_a_word_that_is_no_number(arguments, problem):
@@ -115,7 +117,7 @@ FILES = [
 def test_a_blank_name_of_a_file(verb, option, blank):
     """Was the working directory, or an odd sentence."""
     done = asked([LOADGEN, verb, option, blank])
-    name = {"-o": "--output", "--": "[A.json B.json]" if verb == "compare" else "PATH..."}.get(option, option)
+    name = {"-o": "--output", "--": "A.json B.json" if verb == "compare" else "PATH"}.get(option, option)
     remedy = "a directory, such as results or ." if option == "--results-dir" else "a file"
     remedy += ", or - for standard output" if option in ("--json", "--csv", "--markdown") else ""
     assert (done.returncode, done.stderr) == (2, f"loadgen: {name} {blank!r}: blank; name {remedy}\n")
@@ -135,7 +137,7 @@ def test_a_switch_in_the_environment(monkeypatch, name):
     monkeypatch.setenv(f"LOADGEN_{name}", "maybe")
     done = asked([LOADGEN, "saturate", "-m", "noop"])
     option = f"--{name.lower().replace('_', '-')}"
-    problem = f"{option} 'maybe': neither true nor false; use true or false ({option} is from LOADGEN_{name})"
+    problem = f"{option} maybe: neither true nor false; use true or false ({option} is from LOADGEN_{name})"
     assert (done.returncode, done.stderr) == (2, f"loadgen: {problem}\n")
 
 
@@ -144,7 +146,7 @@ def test_a_switch_in_the_environment(monkeypatch, name):
     [
         ("seed = 0.5", "--seed 0.5: not a whole number; write digits, such as 5"),
         ("xla = 'no way'", "--xla 'no way': neither true nor false; use true or false"),
-        ("time-scale = [1, 2]", "--time-scale '1,2': not a number; write such as 0.5"),
+        ("time-scale = [1, 2]", "--time-scale 1,2: not a number; write such as 0.5"),
     ],
 )
 def test_a_value_of_another_type_in_a_file(tmp_path, text, problem):

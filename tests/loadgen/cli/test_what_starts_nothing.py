@@ -36,8 +36,8 @@ def test_the_readmes_command_plans_two_gpus():
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        pytest.param(["--model", "resnet"], 2, "model 'resnet': does not exist", id="an unknown model"),
-        pytest.param(["--duration", "soon"], 2, "--duration 'soon': not a duration", id="no duration"),
+        pytest.param(["--model", "resnet"], 2, "--model resnet: no such model", id="an unknown model"),
+        pytest.param(["--duration", "soon"], 2, "--duration soon: not a duration", id="no duration"),
         pytest.param(["--batch-size", "0"], 2, "--batch-size 0: not positive; use 1 or more", id="an empty batch"),
         pytest.param(["--cpus", "0", "4096"], 3, "4096", id="a core that is not there"),
         pytest.param(
@@ -195,13 +195,13 @@ def test_a_server_that_is_down_is_said_before_anything_is_measured(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "loadgen: --arrivals 'constant': needs a rate; add --rate"),
-        (["--rate", "5", "--arrivals", "ramp:1..2"], "'ramp:1..2': has rates of its own; leave --rate 5 out"),
+        ([], "loadgen: --arrivals constant: needs a rate; add --rate"),
+        (["--rate", "5", "--arrivals", "ramp:1..2"], "--arrivals ramp:1..2: has rates of its own; leave --rate 5 out"),
         (["--arrivals", "steps:1x1s", "-d", "5"], "leave --duration 5 out"),
-        (["--rate", "5", "--fail-if", "p98>1ms"], "--fail-if 'p98>1ms': there is no metric p98"),
+        (["--rate", "5", "--fail-if", "p98>1ms"], "--fail-if p98>1ms: there is no metric p98"),
         (["--rate", "5", "--fail-if", "p99<1s"], "--fail-if p99<1s: a lower p99 is better, so good runs fail; write"),
-        (["--rate", "abc"], "--rate 'abc': not a rate; write requests a second such as 100, or 6/m or 360/h"),
-        (["--rate", "nan"], "--rate 'nan': not a rate"),
+        (["--rate", "abc"], "--rate abc: not a rate; write requests a second such as 100, or 6/m or 360/h"),
+        (["--rate", "nan"], "--rate nan: not a rate"),
         (["--rate", "0/m"], "--rate 0: not positive; use a number above 0"),
         (
             ["--rate", "1e6", "--warmup", "100h", "--duration", "1s"],
@@ -225,7 +225,7 @@ def test_rates_that_make_no_sense(tmp_path, arguments, complaint):
     [
         (
             ("--slo", "quick"),
-            "--slo 'quick': no condition; write such as p99<250ms or failed<0.1%, joined by commas",
+            "--slo quick: not a condition; write such as p99<250ms or failed<0.1%, joined by commas",
         ),
         (
             ("--slo", "p99<1s", "--slo", "throughput<9"),
@@ -235,7 +235,7 @@ def test_rates_that_make_no_sense(tmp_path, arguments, complaint):
         (("--slo", "p99<1s", "--tolerance", "0"), "--tolerance 0: out of bounds; use 0.1% to 50%"),
         (("--slo", "p99<1s", "--tolerance", "90%"), "--tolerance 90%: out of bounds; use 0.1% to 50%"),
         (("--slo", "p99<1s", "--tolerance", "0.90"), "--tolerance 0.90: out of bounds; use 0.1% to 50%"),
-        (("--slo", "p99<1s", "--tolerance", "few"), "--tolerance 'few': not a share; write such as 2% or 0.02"),
+        (("--slo", "p99<1s", "--tolerance", "few"), "--tolerance few: not a share; write such as 2% or 0.02"),
         (
             ("--slo", "p99<1s", "--arrivals", "ramp:1..2"),
             "--arrivals ramp:1..2: its rate is varied already; use poisson, constant or gamma:cv=2",
@@ -385,7 +385,7 @@ def test_a_file_describes_a_sweep(tmp_path):
     done = asked(plan)
     assert (done.returncode, done.stderr) == (
         2,
-        f"loadgen: --config {file}: the key 'replica' is no option of sweep; did you mean 'replicas'?\n",
+        f"loadgen: --config {file}: the key 'replica' is not an option of sweep; did you mean 'replicas'?\n",
     )
 
 
@@ -477,7 +477,7 @@ def test_sweeps_that_would_never_end(arguments, text):
             f"--requests {'9' * 20}: too large; use at most 1000000000000000",
         ),
         (("metrics", "--host", ""), "--host '': blank; name one"),
-        (("metrics", "--host", "h", "--metrics-port", "-1"), "--metrics-port -1: no port; use 1 to 65535"),
+        (("metrics", "--host", "h", "--metrics-port", "-1"), "--metrics-port -1: not a port; use 1 to 65535"),
         (("metrics", "--metrics-port", "5"), "--metrics-port 5: needs --host; add it"),
         (("metrics", "--credentials", "x"), "--credentials x: needs --host; add it"),
         (("metrics", "--host", "h:80"), "--host h:80: not a host; write its name or number"),
@@ -497,7 +497,7 @@ def test_sweeps_that_would_never_end(arguments, text):
         ),
         (
             ("saturate", *MODEL, "--topology", "x", "--dry-run"),
-            "--topology 'x': does not begin with a name; write cpus=0-31,gpus=0-1 and, if it matters, smt=2,numa=2",
+            "--topology x: does not begin with a name; write cpus=0-31,gpus=0-1 and, if it matters, smt=2,numa=2",
         ),
         (
             ("up", *MODEL, "--frontends-cpus", "0"),
@@ -526,7 +526,7 @@ def test_models_that_do_not_exist(arguments, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
     done = asked([LOADGEN, *arguments])
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "'abc'" in done.stderr
+    assert done.stderr.startswith("loadgen: abc: ")
 
 
 def test_a_plan_names_the_ports(monkeypatch):

@@ -272,7 +272,7 @@ def test_a_port_that_cannot_be_listened_on_is_refused():
 
 def test_a_number_that_is_no_port_is_refused():
     """By the option's name."""
-    with pytest.raises(FieldError, match="web 70000: no port; use 0 to 65535"):
+    with pytest.raises(FieldError, match="web 70000: not a port; use 0 to 65535"):
         Live(web=Endpoint("127.0.0.1", 70000))
 
 

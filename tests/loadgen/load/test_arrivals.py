@@ -178,7 +178,7 @@ def test_a_trace_in_another_unit(tmp_path, content):
 def test_a_trace_that_can_be_read_once_only():
     """Is no trace: it is read for the plan and for the run."""
     for path in ("/dev/zero", "/"):
-        with pytest.raises(ConfigError, match=f"{path}: no file on disk, and a trace is read several times"):
+        with pytest.raises(ConfigError, match=f"{path}: not a file on disk, and a trace is read several times"):
             parse_arrivals(f"trace:{path}", None, None, 0)
     with pytest.raises(ConfigError, match="x: cannot be read: File name too long"):
         parse_arrivals("trace:" + "x" * 5000, None, None, 0)
@@ -188,14 +188,14 @@ def test_a_trace_that_can_be_read_once_only():
     ("content", "complaint"),
     [
         ("1\n0.5\n", "line 2: '0.5' comes before"),
-        ("1\n2\nx\n", "line 3: 'x' is no time"),
+        ("1\n2\nx\n", "line 3: 'x' is not a time"),
         ("", "names no time"),
         ("3\n3\n", "do not differ"),
-        ("1\nnan\n", "line 2: 'nan' is no time"),
-        ("1\n1_000\n", "line 2: '1_000' is no time"),
-        ("2024-01-01T00:00:00,a\n1,b\n2,c\n", "line 1: '2024-01-01T00:00:00' is no time in seconds; write a number"),
-        ("0..5\n1\n", "line 1: '0..5' is no time"),
-        ("t0\n1\n2\n", "line 1: 't0' is no time"),
+        ("1\nnan\n", "line 2: 'nan' is not a time"),
+        ("1\n1_000\n", "line 2: '1_000' is not a time"),
+        ("2024-01-01T00:00:00,a\n1,b\n2,c\n", "line 1: '2024-01-01T00:00:00' is not a time in seconds; write a number"),
+        ("0..5\n1\n", "line 1: '0..5' is not a time"),
+        ("t0\n1\n2\n", "line 1: 't0' is not a time"),
         ("0,5\n1,0\n", "line 1: '0,5' may be 0.5 or two columns; write 0.5, or name the columns in line 1"),
         ("time\n0\n0,5\n", "line 3: '0,5' may be 0.5"),
         ('"0,5"\n"1,0"\n', "line 1: '0,5' may be 0.5"),
@@ -206,8 +206,8 @@ def test_a_trace_that_can_be_read_once_only():
         ("0\n1e-300\n", "names 2 times within 1e-300 s"),
         ("0\n\xe9\n", "line 2 is not UTF-8; save it as UTF-8"),
         ("time\n\n", "names no time"),
-        ("0,a\n,b\n2,c\n", "line 2: '' is no time"),
-        ("nan\n1\n2\n", "line 1: 'nan' is no time"),
+        ("0,a\n,b\n2,c\n", "line 2: '' is not a time"),
+        ("nan\n1\n2\n", "line 1: 'nan' is not a time"),
         (",timestamp\n0,0.5\n1,0.7\n", "line 1: has '' first, and 'timestamp' later; put the column of times first"),
         ("id,arrival\n1,0.5\n2,0.7\n", "line 1: has 'id' first, and 'arrival' later"),
         ("id,input,planned_ns\n0,1,5\n1,1,6\n", "line 1: has 'id' first, and 'planned_ns' later"),
@@ -238,14 +238,14 @@ def test_a_trace_that_makes_no_sense(tmp_path, content, complaint):
         ("ramp:1-2", None, None, 1, "write ramp:50..500"),
         ("ramp:0..0", None, None, 1, "names no two rates"),
         ("ramp:1..2", 5, None, 1, "leave rate_rps 5 out"),
-        ("steps:1", None, None, 1, "'1' is no step"),
+        ("steps:1", None, None, 1, "'1' is not a step"),
         ("steps:0x1s,0x2s", None, None, 1, "names pauses only; give one step a rate"),
         ("steps:1xs", None, None, 1, "not a duration"),
         ("steps:1x1s", None, 5, 1, "leave duration_s 5 out"),
         ("trace:", None, None, 1, "write trace:FILE"),
         ("trace:/nowhere", None, None, 1, "cannot be read: No such file"),
         ("poisson", 5, None, 2, "time_scale 2: for a trace"),
-        ("bursts", 5, None, 1, "no schedule; write constant, poisson"),
+        ("bursts", 5, None, 1, "not a schedule; write constant, poisson"),
         ("constant", 1e6, 3600, 1, f"more than {MAX_REQUESTS:,}"),
     ],
 )

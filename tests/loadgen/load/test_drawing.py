@@ -26,15 +26,15 @@ def test_ranges(text, ranges):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("3", "no range"),
-        ("a:3", "no range"),
-        ("0:nan", "no range"),
-        ("0:inf", "no range"),
+        ("3", "not a range"),
+        ("a:3", "not a range"),
+        ("0:nan", "not a range"),
+        ("0:inf", "not a range"),
         ("2:2", "empty"),
         ("3:2", "empty"),
         ("0:1,2:3", "a range without a name twice"),
         ("a:0:1,a:2:3", "has a twice"),
-        ("", "no range"),
+        ("", "not a range"),
     ],
 )
 def test_no_ranges(text, problem):

@@ -149,7 +149,7 @@ def write(path):
         ("a.jpg", IMAGE, PIXELS, "a.jpg: not an image"),
         ("a.jpg", TEXT, PIXELS, "a.jpg: not an image, or damaged"),
         ("a.npz", VECTOR, None, "a.npz: holds no arrays, or is damaged"),
-        ("a.bin", VECTOR, None, "a.bin: is no directory and does not end in .npy"),
+        ("a.bin", VECTOR, None, "a.bin: neither a directory nor a file that ends in .npy"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, name, spec, pixels, text):
@@ -336,7 +336,7 @@ def test_what_can_be_read_once_only(tmp_path):
     """Is no input: files are read for the plan and for the run, and by each client."""
     os.mkfifo(tmp_path / "x.txt")
     for path in (tmp_path / "x.txt", Path("/dev/zero")):
-        with pytest.raises(ConfigError, match=f"{path}: no file on disk, and inputs are read several times"):
+        with pytest.raises(ConfigError, match=f"{path}: not a file on disk, and inputs are read several times"):
             files_in(path, ())
     (tmp_path / "y.txt").write_text("y\n")
     assert len(FileInputs(tmp_path, TEXT, None, None).make()) == 1

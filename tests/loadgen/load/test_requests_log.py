@@ -21,8 +21,8 @@ def test_files_that_may_be_written(tmp_path):
     ("name", "reason"),
     [
         ("rows.txt", "does not end in .npz or .csv"),
-        ("none/rows.csv", "none is no directory that can be written to"),
-        ("file/rows.csv", "file is no directory that can be written to"),
+        ("none/rows.csv", "none is not a directory that can be written to"),
+        ("file/rows.csv", "file is not a directory that can be written to"),
         ("directory.csv", "exists, and is not a file that can be written to"),
         ("pipe.csv", "exists, and is not a file that can be written to"),
         ("full.csv", "exists, and is not a file that can be written to"),

@@ -257,7 +257,7 @@ def test_the_command_writes_what_is_asked_for(tmp_path, runner):
         ("report {good} --csv - --json -", "both standard output; write one", False),
         ("report {good} --csv {torn}/x", "cannot be written", False),
         ("best {good} --rate 0 --slo p99<1s", "--rate 0: not positive; use a number above 0", False),
-        ("best {good} --rate 1 --slo p99<1", "--slo 'p99<1'", False),
+        ("best {good} --rate 1 --slo p99<1", "--slo p99<1: p99 is measured in", False),
         ("best {good} --rate 1 --slo p99>1s", "--slo p99>1s: a lower p99 is better", False),
         ("report {good} --rate 1 --slo p99>1s", "--slo p99>1s: a lower p99 is better", False),
         ("best {good} {torn} --rate 1 --slo p99<100s", "torn.json: not a results file", True),

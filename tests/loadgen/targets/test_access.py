@@ -18,7 +18,7 @@ def test_a_file_that_has_no_end(tmp_path, field, other, kind):
     """OpenSSL would read on, or wait for the writer of a pipe."""
     path, good = tmp_path / "x.pem", tmp_path / "good.pem"
     good.write_text("")
-    problem = "no file on disk, and it is read several times; save it first"
+    problem = "not a file on disk, and it is read several times; save it first"
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "device":

@@ -301,7 +301,7 @@ def reply(request_id, output=b"abcd", output_type=2):
         (reply(1, b"other", 4), 4, "a text such as 'other' came, 1 float expected"),
         (reply(1, b""), None, "the model failed on the input: the log of its replica says why"),
         (reply(1, b"abc"), None, "3 bytes of floats came, floats expected"),
-        ([b"", b"x"], 4, "a message that is no answer"),
+        ([b"", b"x"], 4, "a message that is not an answer"),
     ],
 )
 def test_an_answer_that_has_failed_says_why(answer, output_bytes, reason):

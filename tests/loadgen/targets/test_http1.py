@@ -98,7 +98,7 @@ def test_good_answers(answer, closes):
 @pytest.mark.parametrize(
     ("answer", "closes", "reason"),
     [
-        (b"\0garbage\r\n\r\n", False, "the answer is no HTTP"),
+        (b"\0garbage\r\n\r\n", False, "the answer is not HTTP"),
         (b"", True, "the connection was lost before the answer"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nabc", True, "the connection was lost before the answer"),
         (b'HTTP/1.1 503 No\r\nContent-Length: 15\r\n\r\n{"error": "no"}', False, "503: no"),
@@ -112,10 +112,10 @@ def test_good_answers(answer, closes):
         (
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
             False,
-            "the answer is no HTTP",
+            "the answer is not HTTP",
         ),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}", False, "the answer is no HTTP"),
-        (b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", True, "the answer is no HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}", False, "the answer is not HTTP"),
+        (b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", True, "the answer is not HTTP"),
     ],
     ids=[
         *("garbage", "nothing", "cut short", "error", "incomplete", "no content", "no content, of no length"),
@@ -469,9 +469,12 @@ BOMB = gzip.compress(b"x" * 100_000, mtime=0)
         (encoded(b"identity", BODY), None),
         (encoded(b"br", BODY), "the answer has the Content-Encoding br, which is not decoded; ask for gzip or none"),
         (encoded(b"gzip, gzip", BODY), "the answer has the Content-Encoding gzip, gzip, which is not decoded"),
-        (encoded(b"gzip", BODY), "the answer is no gzip, which its Content-Encoding says"),
-        (encoded(b"gzip", gzip.compress(BODY, mtime=0)[:-1]), "the answer is no gzip, which its Content-Encoding says"),
-        (encoded(b"deflate", b"\x78\x9c"), "the answer is no deflate, which its Content-Encoding says"),
+        (encoded(b"gzip", BODY), "the answer is not gzip, which its Content-Encoding says"),
+        (
+            encoded(b"gzip", gzip.compress(BODY, mtime=0)[:-1]),
+            "the answer is not gzip, which its Content-Encoding says",
+        ),
+        (encoded(b"deflate", b"\x78\x9c"), "the answer is not deflate, which its Content-Encoding says"),
         (encoded(b"gzip", gzip.compress(b"{}", mtime=0)), "the answer has no text"),
         (encoded(b"gzip", BOMB), "the answer has more than 0 MiB when it is decoded"),
         (encoded(b"gzip", gzip.compress(b'{"error": "no"}', mtime=0), b"503 No"), "503: no"),
@@ -525,7 +528,7 @@ def test_what_is_decoded_is_not_the_servers_time(monkeypatch):
         (b"304 Not Modified\r\nLocation: /b", "304: it redirects to"),
         (b"429 No\r\nRetry-After: 120", "429: Too Many Requests (Retry-After: 120)"),
         (b"503 No\r\nRetry-After: Sun, 29 Nov 2026 10:00:00 GMT", "503: Service Unavailable (Retry-After: Sun, 29 Nov"),
-        (b"201 Made", "201: Created; the answer is no JSON"),
+        (b"201 Made", "201: Created; the answer is not JSON"),
         (b"103 Early\r\nLocation: /c\r\n\r\nHTTP/1.1 302 Found", "302: Found"),
     ],
 )

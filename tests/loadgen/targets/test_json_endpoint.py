@@ -173,7 +173,7 @@ def test_the_shape_is_that_of_an_input(tmp_path):
     with pytest.raises(ConfigError, match=r"x\.npy: holds inputs of 3, the model takes 4"):
         bodies(endpoint('{"p": "$input"}', shapes={"": (4,)}), RequestOptions(1, tmp_path / "x.npy", None, 0))
     (tmp_path / "x.json").write_text("[[1, 2], [3]]")
-    with pytest.raises(ConfigError, match=r"x\.json, entry 2: no array of shapes 2; leave shapes out"):
+    with pytest.raises(ConfigError, match=r"x\.json, entry 2: not an array of shapes 2; leave shapes out"):
         bodies(endpoint('{"p": "$input"}', shapes={"": (2,)}), RequestOptions(1, tmp_path / "x.json", None, 0))
 
 
@@ -184,7 +184,7 @@ def test_the_shape_is_that_of_an_input(tmp_path):
         ("x.json", b'["caf\xe9"]', "x.json: cannot be read: line 1 is not UTF-8"),
         ("x.jsonl", b"[1e999]", "inputs from .*x.jsonl: JSON has no number so large"),
         ("x.json", b"[]", "x.json: holds no input"),
-        ("x.md", b"one", "x.md: is no directory and does not end in"),
+        ("x.md", b"one", "x.md: neither a directory nor a file that ends in"),
     ],
 )
 def test_inputs_that_json_cannot_carry(tmp_path, name, content, reason):
@@ -293,7 +293,7 @@ def test_numbers_beside_json_are_numbers(number):
 def test_an_answer_that_is_no_json():
     """Is said to be none."""
     for answer in (b"<html>", b"", b"data", b'{"a": 1}\n<', b"{}{}", b"[" * 5000):
-        assert JsonAnswers(()).http(answer, None) == "the answer is no JSON"
+        assert JsonAnswers(()).http(answer, None) == "the answer is not JSON"
 
 
 @pytest.mark.parametrize(
@@ -315,16 +315,16 @@ def test_an_answer_in_parts(answer, kind):
     ("options", "match"),
     [
         ({"body": None}, "body: missing; write such as"),
-        ({"body": "{"}, "body: no JSON"),
-        ({"body": '{"a": "$input", "b": NaN}'}, "body: no JSON: JSON has no NaN"),
-        ({"body": "[" * 5000}, "body: no JSON: it is nested too deep"),
+        ({"body": "{"}, "body: not JSON"),
+        ({"body": '{"a": "$input", "b": NaN}'}, "body: not JSON: JSON has no NaN"),
+        ({"body": "[" * 5000}, "body: not JSON: it is nested too deep"),
         ({"body": "[" * 200 + '"$input"' + "]" * 200}, "body: nested deeper than 100"),
         ({"body": "@/dev/zero"}, "body @/dev/zero: cannot be read: it has more than 16 MiB"),
         ({"body": "@" + "x" * 5000}, "cannot be read: File name too long"),
         ({"body": '{"$input": 1}'}, 'neither "\\$input" nor'),
         ({"body": "@/nowhere"}, "body @/nowhere: cannot be read"),
         ({"body": '{"a": "input"}'}, 'neither "\\$input" nor'),
-        ({"answer": "a..b"}, "answer a..b: no path"),
+        ({"answer": "a..b"}, "answer a..b: not a path"),
         ({"shared_memory": True}, "shared_memory: means nothing"),
         ({"shapes": {"A": (1,)}}, "shapes A: inputs of"),
     ],

@@ -121,9 +121,9 @@ def test_a_certificate_of_another_name(tmp_path, protocol):
     ("url", "options", "match"),
     [
         ("http://h/x", {"tls_server_name": "n"}, "tls_server_name n: for TLS; leave it out, or use https://h/x"),
-        ("https://h/x", {"tls_server_name": "a b"}, "tls_server_name a b: no name of a server"),
-        ("https://h/x", {"tls_server_name": ""}, "tls_server_name '': no name of a server"),
-        ("http://h/x", {"unix_socket": "/" + "x" * 107}, ": no path of a socket, which has 107 bytes at most"),
+        ("https://h/x", {"tls_server_name": "a b"}, "tls_server_name a b: not the name of a server"),
+        ("https://h/x", {"tls_server_name": ""}, "tls_server_name '': not the name of a server"),
+        ("http://h/x", {"unix_socket": "/" + "x" * 107}, ": not the path of a socket, which has 107 bytes at most"),
         ("http+unix:///x", {}, "names no socket; write it as http.unix://%2Frun%2Fserver.sock/PATH"),
         ("http+unix://a/x", {"unix_socket": "/s"}, "names a socket, as unix_socket does"),
     ],

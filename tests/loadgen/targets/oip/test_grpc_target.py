@@ -276,7 +276,7 @@ def test_answers_that_are_none():
             peer.answer(stream, prefixed(b"\xff"))
 
     record, _ = uvloop.run(against(answer))
-    assert record.failures == {"RESOURCE_EXHAUSTED: busy": 10, "the answer is no ModelInferResponse": 10}
+    assert record.failures == {"RESOURCE_EXHAUSTED: busy": 10, "the answer is not a ModelInferResponse": 10}
     assert record.outcomes[Outcome.FAILED] == 20
 
 

@@ -109,7 +109,7 @@ def test_strings_are_looked_at_each_time():
 @pytest.mark.parametrize("answer", [b"\xff", b"\x0a"], ids=["tag", "cut short"])
 def test_what_is_no_message(answer):
     """Is said to be none."""
-    assert AnswerJudge([OUT]).grpc(answer) == "the answer is no ModelInferResponse"
+    assert AnswerJudge([OUT]).grpc(answer) == "the answer is not a ModelInferResponse"
 
 
 @pytest.mark.parametrize("size", ["8", -1, 2.5, True])
@@ -117,7 +117,7 @@ def test_a_size_that_is_none(size):
     """The answer is not valid either."""
     row = {"name": "OUT", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": size}}
     head = json.dumps({"outputs": [row]}).encode()
-    assert AnswerJudge([OUT]).http(head + bytes(8), len(head)) == "the answer is no inference response"
+    assert AnswerJudge([OUT]).http(head + bytes(8), len(head)) == "the answer is not an inference response"
 
 
 def test_an_output_more_of_a_datatype_that_nobody_knows():
@@ -157,7 +157,7 @@ def test_contents_that_are_written_out(count, wrong):
 )
 def test_what_is_no_json_answer(answer):
     """Is said to be none."""
-    assert AnswerJudge([Tensor("OUT", "FP32", (-1, 2))]).http(answer, None) == "the answer is no inference response"
+    assert AnswerJudge([Tensor("OUT", "FP32", (-1, 2))]).http(answer, None) == "the answer is not an inference response"
 
 
 def test_answers_in_json():

@@ -25,11 +25,11 @@ def test_metadata_of_a_model():
 
 def test_what_is_no_metadata():
     """Is refused in one line."""
-    with pytest.raises(TargetError, match="no model metadata"):
+    with pytest.raises(TargetError, match="not model metadata"):
         model_metadata({"inputs": []})
-    with pytest.raises(TargetError, match="no model metadata"):
+    with pytest.raises(TargetError, match="not model metadata"):
         model_metadata({"name": "m", "inputs": [{"name": "A", "datatype": "FP32", "shape": [float("inf")]}]})
-    with pytest.raises(TargetError, match="no server metadata"):
+    with pytest.raises(TargetError, match="not server metadata"):
         server_metadata({"detail": "not found"})
     with pytest.raises(ConfigError, match="A: of FP8"):
         model_metadata({"name": "m", "inputs": [{"name": "A", "datatype": "FP8", "shape": []}]})
@@ -164,5 +164,5 @@ def test_inputs_and_outputs_that_do_not_matter():
     model = model_metadata(broken, mine, trusted=True)
     assert (model.inputs, model.outputs) == (mine, ())
     for more in ({"inputs": mine}, {"trusted": True}):
-        with pytest.raises(TargetError, match="no model metadata"):
+        with pytest.raises(TargetError, match="not model metadata"):
             model_metadata(broken, **more)

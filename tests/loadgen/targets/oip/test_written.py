@@ -36,7 +36,7 @@ def test_inputs_that_are_none(text):
 def test_a_datatype_that_is_none():
     """Is not taken for a part of the name."""
     for text in ("A:FP99:4", "A:float:4", "A:int:4", "a:4,b:0:uint128:4"):
-        with pytest.raises(ConfigError, match="is no datatype; write one of BOOL, UINT8"):
+        with pytest.raises(ConfigError, match="is not a datatype; write one of BOOL, UINT8"):
             parse_inputs(text)
 
 
@@ -56,8 +56,8 @@ def test_parameters():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        (["priority"], "priority: no parameter; write NAME=VALUE"),
-        (["=1"], ": no parameter"),
+        (["priority"], "priority: not a parameter; write NAME=VALUE"),
+        (["=1"], ": not a parameter"),
         (["a=1", "a=2"], "a: given twice"),
         ([f"a={1 << 64}"], ": beyond 64 bits"),
         (["binary_data_output=true"], ": set by loadgen"),
