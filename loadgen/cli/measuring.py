@@ -59,7 +59,7 @@ def show_ports(config: ExperimentConfig) -> None:
     serve = config.serve
     if isinstance(serve, Deploy) and serve.topology is None and not serve.on_cluster:
         ports, note = chosen(serve.ports, serve.named_ports, serve.publish_address)
-        typer.echo(f"ports  {note or ports.text}")
+        typer.echo(f"ports       {note or ports.text}")
 
 
 def measure(config: ExperimentConfig, wanted: Outputs) -> NoReturn:

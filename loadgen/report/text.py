@@ -75,7 +75,7 @@ def estimate_text(plan: Plan) -> str:
     else:
         time_text = f"as long as {plural(load.requests, 'request')} take, and about {around_s:.0f} s to start and end"
     sent = sent_text([plan])
-    return "\n".join([f"time   {time_text}", *([f"sends  {sent}"] if sent else [])])
+    return "\n".join([f"time        {time_text}", *([f"sends       {sent}"] if sent else [])])
 
 
 def sent_text(plans: Sequence[Plan]) -> str:
@@ -112,9 +112,9 @@ def capacity_plan_text(plan: Plan, config: CapacityConfig) -> str:
     lines = [
         _plan_text(plan, arrivals, each),
         f"search for the highest rate with {', '.join(map(str, config.conditions))}",
-        f"probes  {fewest} at least, {largest} at most, {deciding} of them that decide",
-        f"time    {least} at least, {most} at most, and some seconds for each probe until the server is idle",
-        f"        below {number(effort.stretched_below_rps, 3)} requests/s a probe is longer, "
+        f"probes      {fewest} at least, {largest} at most, {deciding} of them that decide",
+        f"time        {least} at least, {most} at most, and some seconds for each probe until the server is idle",
+        f"            below {number(effort.stretched_below_rps, 3)} requests/s a probe is longer, "
         f"up to {MAX_STRETCH:g} times, to have {plural(limits.samples, 'request')}",
     ]
     if largest < fewest:
@@ -132,10 +132,10 @@ def _asked_text(config: CapacityConfig, within_s: float) -> list[str]:
     rate, rate_rps = number(config.start_rps), config.start_rps or 0.0
     first = duration(math.ceil(config.warmup_s + config.sized.length_s(rate_rps, confirms=True)))
     return [
-        f"first   {rate} requests/s for {first}: do they hold {', '.join(map(str, config.conditions))}?",
-        f"then    if they do, the highest rate that does, in steps of {STEP:g} times: this overloads the server;",
-        f"        if not, lower rates. To send {rate} requests/s only, use `loadgen rate` with --fail-if",
-        f"time    {first} at least, {duration(math.ceil(within_s))} at most (--within)",
+        f"first       {rate} requests/s for {first}: do they hold {', '.join(map(str, config.conditions))}?",
+        f"then        if they do, the highest rate that does, in steps of {STEP:g} times: this overloads the server;",
+        f"            if not, lower rates. To send {rate} requests/s only, use `loadgen rate` with --fail-if",
+        f"time        {first} at least, {duration(math.ceil(within_s))} at most (--within)",
     ]
 
 
@@ -205,7 +205,7 @@ def sweep_plan_text(plan: SweepPlan, width: int | None = None) -> str:
     notes = dict.fromkeys(note for planned in plan.plans.values() for note in planned.notes)
     total = [plural(len(plan.plans), "iteration"), f"{measurements}{extra}: about {expected}"]
     if sent := sent_text([plan.plans[measurement.cell] for measurement in plan.order]):
-        total.append(f"sends {sent}")
+        total.append(f"sends       {sent}")
     return "\n".join([table(rows, width), *notes, *total])
 
 

@@ -216,10 +216,10 @@ def test_the_plan_for_a_server_that_runs_already_says_what_overloads_it():
     words = [LOADGEN, "size", "--target", "http://h:1/m", "--slo", "p99<1s", "--rate", "2", "--dry-run"]
     done = asked(words)
     assert done.returncode == 0
-    assert "first   2 requests/s for 0:05:31: do they hold p99<1s?" in done.stdout
+    assert "first       2 requests/s for 0:05:31: do they hold p99<1s?" in done.stdout
     assert "in steps of 1.5 times: this overloads the server" in done.stdout
     assert "To send 2 requests/s only, use `loadgen rate` with --fail-if" in done.stdout
-    assert "time    0:05:31 at least, 0:10:00 at most (--within)" in done.stdout
+    assert "time        0:05:31 at least, 0:10:00 at most (--within)" in done.stdout
 
 
 def test_rows_of_a_server_that_could_not_be_saved(monkeypatch, tmp_path):

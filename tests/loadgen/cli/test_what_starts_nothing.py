@@ -539,9 +539,9 @@ def test_a_plan_names_the_ports(monkeypatch):
         return ports, "" if named else "4456 on 127.0.0.1 in use; the frontends take 5 free ports"
 
     monkeypatch.setattr(measuring, "chosen", chosen)
-    line = "\nports  4456 on 127.0.0.1 in use; the frontends take 5 free ports\n"
+    line = "\nports       4456 on 127.0.0.1 in use; the frontends take 5 free ports\n"
     assert asked(plan).stdout.endswith(line)
-    line = "\nports  request 4456, response 4455, replica 7000, metrics 1337, admin 1338\n"
+    line = "\nports       request 4456, response 4455, replica 7000, metrics 1337, admin 1338\n"
     assert asked([*plan, "--metrics-port", "1337"]).stdout.endswith(line)
     assert asked_for == [(1337, (), "127.0.0.1"), (1337, ("metrics",), "127.0.0.1")]
 
@@ -549,23 +549,23 @@ def test_a_plan_names_the_ports(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "lines"),
     [
-        (["saturate", "-d", "120"], ["time   about 0:02:09"]),
-        (["saturate", "-d", "120", "--until-steady", "--no-ceiling"], ["time   at most 0:02:07"]),
+        (["saturate", "-d", "120"], ["time        about 0:02:09"]),
+        (["saturate", "-d", "120", "--until-steady", "--no-ceiling"], ["time        at most 0:02:07"]),
         (
             ["saturate", "--requests", "5000"],
             [
-                "time   as long as 5,000 requests take, and about 8 s to start and end",
-                "sends  5,000 requests, 19.53 KiB",
+                "time        as long as 5,000 requests take, and about 8 s to start and end",
+                "sends       5,000 requests, 19.53 KiB",
             ],
         ),
-        (["rate", "--rate", "50"], ["time   about 0:02:09", "sends  about 6,050 requests, 23.63 KiB"]),
+        (["rate", "--rate", "50"], ["time        about 0:02:09", "sends       about 6,050 requests, 23.63 KiB"]),
         (
             ["rate", "--arrivals", "ramp:10..50", "-d", "20", "--no-ceiling"],
-            ["time   about 0:00:27", "sends  about 610 requests, 2.383 KiB"],
+            ["time        about 0:00:27", "sends       about 610 requests, 2.383 KiB"],
         ),
         (
             ["sweep", "--rates", "10,20", "-d", "5"],
-            ["3 measurements, 1 of them again: about 0:00:24", "sends about 220 requests, 880 B"],
+            ["3 measurements, 1 of them again: about 0:00:24", "sends       about 220 requests, 880 B"],
         ),
         (["sweep", "-d", "5", "-b", "1"], ["1 measurement: about 0:00:12"]),
     ],
