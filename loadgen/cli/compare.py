@@ -22,7 +22,7 @@ from loadgen.report import comparison
 from loadgen.report.reading import collect
 from loadgen.results.cells import Run, run_of
 from loadgen.results.document import Results
-from loadgen.results.files import read
+from loadgen.results.files import read, try_directory
 
 _VERBS = {"saturate": saturate.described, "rate": rate.described}
 
@@ -115,6 +115,7 @@ def compare(
             _refuse_verdicts(wanted)
         if dry_run:
             wanted.refuse_in_dry_run()
+            try_directory(config.results_dir)
     if dry_run:
         plan, _ = console.run(prepare_comparison(config))
         typer.echo(comparison.compare_plan_text(plan))

@@ -26,6 +26,7 @@ from loadgen.parsing import (
     parse_int_list,
     parse_shape,
 )
+from loadgen.results.files import try_directory
 from model_containers.data_types import DataType
 
 Runtime = Annotated[
@@ -290,6 +291,7 @@ def inputs(
 
 @panel(help_format.CLIENT)
 def client(
+    context: typer.Context,
     log_every: Annotated[
         str,
         typer.Option(metavar="TIME", help="Time between two lines of the log.", rich_help_panel=help_format.RESULTS),
@@ -325,10 +327,11 @@ def client(
     ] = None,
 ) -> Settings:
     """The client."""
+    results = directory(results_dir)
+    if context.params.get("dry_run") and not context.params.get("topology"):  # those are of another machine
+        try_directory(results)
     return {
-        "output": Output(
-            directory(results_dir), requests_log, console.parsed("--log-every", parse_duration, log_every)
-        ),
+        "output": Output(results, requests_log, console.parsed("--log-every", parse_duration, log_every)),
         "client": Client(
             clients, console.optional("--client-cpus", parse_int_list, client_cpus), not no_ceiling, workers
         ),

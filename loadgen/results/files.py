@@ -76,6 +76,21 @@ def make_directory(directory: Path) -> None:
         raise ConfigError(f"{{Output.results_dir}} {directory}: {problem}") from None
 
 
+def try_directory(directory: Path) -> None:
+    """Try what `make_directory` does, and leave nothing behind.
+
+    Raises:
+        ConfigError: it cannot be written, or the file system is full.
+    """
+    missing = [path for path in (directory, *directory.parents) if not os.path.exists(path)]
+    try:
+        make_directory(directory)
+    finally:
+        for path in missing:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
 def _refused(directory: Path, error: OSError) -> str:
     return f"{directory}: results cannot be saved there ({error.strerror or type(error).__name__})"
 

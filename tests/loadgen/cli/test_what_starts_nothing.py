@@ -2,6 +2,7 @@
 
 import socket
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from program import LOADGEN, asked, noop
@@ -527,6 +528,24 @@ def test_models_that_do_not_exist(arguments, monkeypatch):
     done = asked([LOADGEN, *arguments])
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("loadgen: abc: ")
+
+
+@pytest.mark.parametrize("verb", ["saturate", "sweep", ["capacity", "--slo", "p99<1s"], "compare"])
+def test_a_dry_run_tries_the_directory_of_results(tmp_path, monkeypatch, verb):
+    """As the run does, and leaves nothing behind; a plan for another machine tries none of this one."""
+    monkeypatch.chdir(tmp_path)
+    Path("run.toml").write_text("model = 'noop'")
+    Path("file").touch()
+    words = [verb] if isinstance(verb, str) else verb
+    options = ["--run", "run.toml", "--run", "run.toml"] if verb == "compare" else ["-m", "noop"]
+    dry = [LOADGEN, *words, *options, "--dry-run", "--results-dir"]
+    refused = asked([*dry, "file/results"])
+    problem = "--results-dir file/results: not writable: Not a directory; name another directory"
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", f"loadgen: {problem}\n")
+    assert asked([*dry, "made/for/it"]).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "run.toml"]
+    if verb != "compare":
+        assert asked([*dry, "file/results", "--topology", "cpus=0-3"]).returncode == 0
 
 
 def test_a_plan_names_the_ports(monkeypatch):
