@@ -148,13 +148,13 @@ class Inputs:
         for name, choices in (("layout", LAYOUTS), ("resize", METHODS)):
             value = getattr(self, name)
             if value is not None and value not in choices:
-                raise FieldError(f"Inputs.{name}", value, f"is no {name}", f"choose {' or '.join(choices)}")
+                raise FieldError(f"Inputs.{name}", value, "is unknown", f"choose {' or '.join(choices)}")
             if value is not None and self.path is None:
                 raise FieldError(f"Inputs.{name}", value, "applies to images of {Inputs.path}", "name them")
         if self.allow_nan and self.path is None:
             raise ConfigError("{Inputs.allow_nan}: applies to numbers of {Inputs.path}; name it")
         if self.dtype is not None and self.dtype not in DTYPES:
-            raise FieldError("Inputs.dtype", self.dtype, "is no dtype", f"choose {', '.join(DTYPES)}")
+            raise FieldError("Inputs.dtype", self.dtype, "is unknown", f"choose {', '.join(DTYPES)}")
         instance(self, "ranges", of=(Mapping,))
         whole(self, "count")
         if self.ranges and self.path is not None:

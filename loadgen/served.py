@@ -145,10 +145,10 @@ class Deploy(CataloguedModel):
         if unknown := next((name for name in self.named_ports if name not in MOVABLE), None):
             raise ConfigError(f"named_ports {unknown}: unknown; choose from {', '.join(MOVABLE)}")
         if not _is_ipv4(self.publish_address):
-            problem, remedy = "is no IPv4 address", "use one of this machine's, such as 0.0.0.0 for all"
+            problem, remedy = "is not an IPv4 address", "use one of this machine's, such as 0.0.0.0 for all"
             raise FieldError("Deploy.publish_address", self.publish_address, problem, remedy)
         if not known(self.runtime):
-            raise FieldError("Deploy.runtime", self.runtime, "is no runtime", f"choose {', '.join(RUNTIMES)}")
+            raise FieldError("Deploy.runtime", self.runtime, "is unknown", f"choose {', '.join(RUNTIMES)}")
         if self.ports.redis is not None and self.runtime != "docker":
             problem, remedy = "needs {Deploy.runtime} docker", "add that, or leave it out"
             raise FieldError("Ports.redis", self.ports.redis, problem, remedy)
@@ -325,7 +325,7 @@ def _check_ports(ports: Ports, ours: bool) -> None:
         if not (isinstance(port, int) and (0 if ours else 1) <= port <= MAX_PORT) and (
             ours or name not in ("replica", "redis")
         ):
-            raise FieldError(f"Ports.{name}", port, "is no port", f"use {'0, or ' if ours else ''}1 to {MAX_PORT}")
+            raise FieldError(f"Ports.{name}", port, "is not a port", f"use {'0, or ' if ours else ''}1 to {MAX_PORT}")
     for first, second in combinations(named, 2):
         if ours and named[first] and named[first] == named[second]:
             problem = f"and {{Ports.{second}}}: both {{value}}"

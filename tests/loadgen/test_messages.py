@@ -23,6 +23,9 @@ VERBS = (
 )
 REMEDY_AFTER_COLON = re.compile(rf": (?:{VERBS})\b|: <\w*remedy")
 
+NOT_A = re.compile(r"(?<!there )\b(?:is|are) no \w")
+"""Says what a value is not: *is not a port*; *is no port* reads as if there were none."""
+
 VALUE_WITHOUT_COLON = re.compile(
     r"^(?:<\w+>|\{[\w.]+\})(?: <\w+>)? (?!is not installed)(?:are|begins|belong|cannot|does|exclude|has|have|holds?|is|"
     r"lasts|makes?|names?|needs|takes?|wants?)\b"
@@ -63,6 +66,11 @@ def test_the_remedy_comes_after_a_semicolon():
 def test_a_colon_comes_after_the_value():
     """In each error about one: a file, an option or a text."""
     assert [each for each in raised() if each[1] in OF_VALUES and VALUE_WITHOUT_COLON.search(each[2])] == []
+
+
+def test_a_value_is_not_something():
+    """In each error about one, as in `--web 70000: not a port`."""
+    assert [each for each in raised() if each[1] in {*OF_VALUES, "FieldError"} and NOT_A.search(each[2])] == []
 
 
 @pytest.mark.parametrize(

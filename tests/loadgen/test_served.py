@@ -27,8 +27,8 @@ def test_who_is_served(exposed, wanted):
 @pytest.mark.parametrize(
     ("exposed", "said"),
     [
-        ({"publish_address": "gpu-box"}, "publish_address gpu-box: no IPv4 address; use one of this machine's"),
-        ({"publish_address": "::"}, "publish_address ::: no IPv4 address"),
+        ({"publish_address": "gpu-box"}, "publish_address gpu-box: not an IPv4 address; use one of this machine's"),
+        ({"publish_address": "::"}, "publish_address ::: not an IPv4 address"),
         ({"insecure": True, "local_token": True}, "insecure True: contradicts local_token; leave one of them out"),
     ],
 )

@@ -56,7 +56,7 @@ from loadgen.cli.verbs import commands
         ("rate --seed abc", "--seed abc: not a whole number; write digits, such as 5"),
         ("rate --seed=", "--seed '': not a whole number; write digits, such as 5"),
         ("rate -m noop --rate 5 --web -1", "--web -1: not a port; use 0 to 65535"),
-        ("rate -m noop --rate 5 --input x --input-layout x", "--input-layout x: no layout; choose NCHW or NHWC"),
+        ("rate -m noop --rate 5 --input x --input-layout x", "--input-layout x: unknown; choose NCHW or NHWC"),
         ("saturate -m noop b", "b: saturate takes only options; see `loadgen saturate --help`"),
         ("rate --web 0.5", "--web 0.5: not a whole number; write digits, such as 5"),
         ("rate --time-scale x", "--time-scale x: not a number; write such as 0.5"),

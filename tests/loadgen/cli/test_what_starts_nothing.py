@@ -393,7 +393,7 @@ def test_a_file_describes_a_sweep(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--request-port", "99999"), "--request-port 99999: no port; use 0, or 1 to 65535"),
+        (("--request-port", "99999"), "--request-port 99999: not a port; use 0, or 1 to 65535"),
         (
             ("--metrics-port", "4000", "--admin-port", "4000"),
             "--metrics-port and --admin-port: both 4000; choose different ones",
@@ -402,7 +402,7 @@ def test_a_file_describes_a_sweep(tmp_path):
         (("--requests", "0"), "--requests 0: not positive; use 1 or more"),
         (("--max-in-flight", "0"), "--max-in-flight 0: not positive; use 1 or more"),
         (("--batch-size", "1048576"), "--batch-size 1048576: too large; use at most 65536"),
-        (("--runtime", "podman"), "--runtime podman: no runtime; choose process, docker, ray"),
+        (("--runtime", "podman"), "--runtime podman: unknown; choose process, docker, ray"),
         (("--image", "x"), "--image x: needs --runtime docker; add that, or leave it out"),
         (("--redis-port", "5"), "--redis-port 5: needs --runtime docker; add that, or leave it out"),
         (("--abort-on-fail",), "--abort-on-fail: has no condition that could end the run; name one with --fail-if"),
@@ -467,7 +467,7 @@ def test_sweeps_that_would_never_end(arguments, text):
             ("saturate", *MODEL, "--connect", "http://h"),
             "--connect http://h: not a host; write its name or number, without a port or a path",
         ),
-        (("saturate", *MODEL, "--runtime", "a\nb"), r"--runtime a\nb: no runtime; choose process, docker, ray"),
+        (("saturate", *MODEL, "--runtime", "a\nb"), r"--runtime a\nb: unknown; choose process, docker, ray"),
         (
             ("saturate", *MODEL, "--image", "a\nb"),
             r"--image a\nb: has characters that cannot be printed; leave them out",
