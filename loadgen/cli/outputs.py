@@ -20,6 +20,7 @@ from loadgen.errors import ConfigError, NotSavedError
 from loadgen.report import junit, tables
 from loadgen.report.answers import Asked, answers
 from loadgen.report.reading import Collection
+from loadgen.report.summary import report_markdown
 from loadgen.results.cells import cells_of, run_of
 from loadgen.results.document import Results
 
@@ -200,7 +201,7 @@ def of_runs(
         found: reads the runs; called where a file is wanted.
         name: of the suite of tests.
         allow_invalid: checks that failed are skipped.
-        asked: the question that page and JSON answer first; None for what the runs answer.
+        asked: the question that page, Markdown and JSON answer first; None for what the runs answer.
     """
     collection = functools.cache(found)
 
@@ -212,7 +213,7 @@ def of_runs(
     return {
         "json": lambda: tables.json_text(collection(), answers(collection(), asked)),
         "csv": lambda: tables.csv_text(collection()),
-        "md": lambda: tables.markdown_text(collection()),
+        "md": lambda: report_markdown(collection(), answers(collection(), asked)),
         "html": page,
         "xml": lambda: junit.suite(name, junit.of_runs(collection(), allow_invalid)),
     }
@@ -227,5 +228,9 @@ def of_results(results: Results, name: str, allow_invalid: bool) -> Documents:
         allow_invalid: checks that failed are skipped.
     """
     run = run_of(results, results.path or Path("not saved"))
-    documents = of_runs(lambda: Collection(cells_of([run]), (), ()), name, allow_invalid)
-    return {**documents, "json": lambda: json_text.dumps(results.document(), indent=4, allow_nan=False) + "\n"}
+    collection = Collection(cells_of([run]), (), ())
+    return {
+        **of_runs(lambda: collection, name, allow_invalid),
+        "json": lambda: json_text.dumps(results.document(), indent=4, allow_nan=False) + "\n",
+        "md": lambda: tables.markdown_text(collection),
+    }

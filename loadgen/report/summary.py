@@ -1,16 +1,17 @@
-"""Composes what `report` prints: what to deploy, searches and comparisons, and the table of cells."""
+"""Composes what `report` prints, also as Markdown: what to deploy, searches and comparisons, and the table of cells."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from loadgen.report.answers import Answer
 from loadgen.report.comparison import comparison_rows, outcome_text, setup_lines
 from loadgen.report.found import FoundCapacity, FoundComparison
 from loadgen.report.reading import Collection
-from loadgen.report.tables import terminal_table
-from loadgen.report.text import capacity_lines, table
+from loadgen.report.tables import markdown_table, markdown_text, terminal_table
+from loadgen.report.text import capacity_lines, found_lines, probe_rows, table
 from loadgen.results.document import Results
 from model_containers.printable import printable_line
 
@@ -40,9 +41,52 @@ def report_text(collection: Collection, answers: Sequence[Answer], width: int) -
     return Group(*parts[:-1])
 
 
+def report_markdown(collection: Collection, answers: Sequence[Answer]) -> str:
+    """The same as Markdown.
+
+    Args:
+        collection: what was measured.
+        answers: what to deploy.
+    """
+    parts = [_answer(answer) for answer in answers]
+    for search in collection.capacities:
+        head, lines = _head(search), found_lines(search.capacity)
+        parts += ["\n".join(map(_bullet, head)), markdown_table(probe_rows(search.capacity))]
+        parts.append("\n".join(map(_bullet, lines)))
+    for comparison in collection.comparisons:
+        pairs = rounds(comparison, collection)
+        parts.append(_bullet(f"comparison  {comparison.directory}"))
+        parts.append(markdown_table(comparison_rows(pairs, comparison.comparison)))
+        parts.append("\n".join(map(_bullet, _outcome(comparison, pairs))))
+    if collection.own_cells or collection.missing:
+        parts.append(markdown_text(collection).rstrip("\n"))
+    return "\n\n".join(parts) + "\n"
+
+
+def _answer(answer: Answer) -> str:
+    """What to deploy as a list, with the command as code."""
+    lines = [_bullet(line) for line in replace(answer, command=None).lines]
+    command = [] if answer.command is None else [f"* find out: `{printable_line(answer.command)}`"]
+    return "\n".join([*lines, *command])
+
+
+def _bullet(line: str) -> str:
+    """A line of a list for one that begins with a name, in a column of its own."""
+    name, text = line[:_COLUMN].rstrip(), line[_COLUMN:]
+    return printable_line(f"* {name}: {text}")
+
+
+_COLUMN = 12
+"""Where the text of a line begins, after its name."""
+
+
 def _capacity(found: FoundCapacity, width: int) -> list[str]:
-    asked = f"objective   {found.objective}, for {found.model}"
-    return [f"search      {found.directory}", asked, *capacity_lines(found.capacity, width)]
+    return [*_head(found), *capacity_lines(found.capacity, width)]
+
+
+def _head(found: FoundCapacity) -> list[str]:
+    """Which search, and what was asked."""
+    return [f"search      {found.directory}", f"objective   {found.objective}, for {found.model}"]
 
 
 def _comparison(found: FoundComparison, collection: Collection, width: int) -> list[str]:
@@ -50,6 +94,18 @@ def _comparison(found: FoundComparison, collection: Collection, width: int) -> l
     return [
         f"comparison  {found.directory}",
         *table(comparison_rows(pairs, found.comparison), width).splitlines(),
+        *_outcome(found, pairs),
+    ]
+
+
+def _outcome(found: FoundComparison, pairs: Sequence[tuple[Results | None, Results]]) -> list[str]:
+    """What the sides do not share, what does not count, and what was decided.
+
+    Args:
+        found: the comparison.
+        pairs: the results of its rounds.
+    """
+    return [
         *setup_lines(pairs),
         *(f"left out    {line}" for line in found.left_out),
         *([f"unfinished  {found.unfinished}"] if found.unfinished else []),

@@ -275,11 +275,21 @@ def capacity_lines(capacity: Capacity, width: int | None = None) -> list[str]:
         capacity: what was found.
         width: of the terminal, as in `table`.
     """
-    rows = [("probe", "requests/s", "s", "outcome", "")]
+    return [*table(probe_rows(capacity), width).splitlines(), *found_lines(capacity)]
+
+
+def probe_rows(capacity: Capacity) -> list[tuple[str, ...]]:
+    """The probes of a search, a row each, after one of headings."""
+    rows: list[tuple[str, ...]] = [("probe", "requests/s", "s", "outcome", "")]
     for probe in capacity.probes:
         text = probe.text if probe.invalid is None else f"{probe.text} (invalid: {probe.invalid})"
         rows.append((probe.step, number(probe.rate_rps), f"{probe.duration_s:.0f}", probe.outcome, text))
-    lines = table(rows, width).splitlines()
+    return rows
+
+
+def found_lines(capacity: Capacity) -> list[str]:
+    """The answer of a search with its interval."""
+    lines = []
     if capacity.confirmed and capacity.failed_rps is not None:
         held, failed = number(capacity.rate_rps), number(capacity.failed_rps)
         known = " with 95% confidence"
