@@ -452,10 +452,10 @@ def apart(cells: Iterable[Cell]) -> list[str]:
     for cell in cells:
         groups.setdefault((cell.configuration, cell.load), []).append(cell)
     return [
-        f"{', '.join(cell.name for cell in group)}: measured at {times} times, and so kept apart; repeats are "
-        "those of one sweep (--repeat)"
+        f"{', '.join(cell.name for cell in group)}: {series} separate measurements of one configuration, kept apart; "
+        "repeats are runs of one sweep (--repeat)"
         for group in groups.values()
-        if (times := len({cell.runs[0].series for cell in group})) > 1
+        if (series := len({cell.runs[0].series for cell in group})) > 1
     ]
 
 

@@ -180,7 +180,9 @@ def test_runs_that_are_no_repeats_have_a_row_each():
     _, _, first, second, below, _ = map(" ".join, shown(Collection(cells_of(runs), (), ())))
     assert first.startswith("r1-c1-b2 2026-11-23 10:00:00 1 0 2 100 ")
     assert second.startswith("r1-c1-b2 2026-11-24 10:00:00 1 0 2 120 ")
-    assert below.endswith(": measured at 2 times, and so kept apart; repeats are those of one sweep (--repeat)")
+    assert below.endswith(
+        ": 2 separate measurements of one configuration, kept apart; repeats are runs of one sweep (--repeat)"
+    )
 
 
 def test_invalid_runs_are_marked():

@@ -168,7 +168,9 @@ def test_runs_at_different_times_are_no_repeats():
     assert [cell.name.removeprefix("r1-c1-b2 ") for cell in cells] == names
     assert [cell.throughput_rps for cell in cells] == [Spread(rps, rps, rps) for rps in (30, 100, 110)]
     (said,) = apart(cells)
-    assert said.startswith(", ".join(cell.name for cell in cells) + ": measured at 3 times, and so kept apart; ")
+    assert said.startswith(
+        ", ".join(cell.name for cell in cells) + ": 3 separate measurements of one configuration, kept apart; "
+    )
     assert apart(cells[:1]) == []
     one, other = (replace(cell_run(rps=rps), sweep=Path(f"sweep-{rps}")) for rps in (1, 2))
     assert len(cells_of([one, other, replace(other, repeat=1)])) == 2
