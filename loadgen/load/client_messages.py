@@ -75,7 +75,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The server cannot be reached; the client's last message."""
+    """The run cannot begin; the client's last message."""
 
     error: TargetError
 

@@ -13,7 +13,7 @@ from typing import assert_never
 
 import uvloop
 
-from loadgen.errors import TargetError
+from loadgen.errors import ConfigError, TargetError
 from loadgen.load import runner
 from loadgen.load.client_messages import (
     Begin,
@@ -137,6 +137,8 @@ async def _serve(path: Path) -> None:
         leader.send(Finished(await runner.run(begin.job, leader.stop, hooks)))
     except TargetError as error:
         leader.send(Failed(error))
+    except ConfigError as error:  # a package that its leader's machine has, and this one lacks
+        leader.send(Failed(TargetError(str(error))))
     finally:
         listening.cancel()
         await leader.close()

@@ -334,6 +334,19 @@ def test_a_server_that_is_not_there_is_one_error_with_the_worker():
         uvloop.run(scenario())
 
 
+def test_a_package_that_only_a_node_lacks_is_one_error_with_the_worker(monkeypatch, tmp_path):
+    """A client finds it out when it opens its connections."""
+    (tmp_path / "httptools.py").write_text("raise ImportError")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    async def scenario():
+        async with asyncio.timeout(DEADLINE_S), answering() as (_, job), leading("x", seats(2, 2)) as led:
+            await led.run(job, asyncio.Event(), Hooks())
+
+    with pytest.raises(TargetError, match=r"of worker-[01] on node-[01] .*: httptools is not installed; .*oip"):
+        uvloop.run(scenario())
+
+
 def test_a_run_that_is_stopped_leaves_no_process():
     """At once, with what was measured."""
 
