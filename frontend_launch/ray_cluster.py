@@ -342,7 +342,7 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
     finally:
         _keep_termination()
     try:
-        if environment:
+        if environment or ray.get_runtime_context().runtime_env:  # which a job of Ray has from the cluster
             await gather_all(*(_prepared(node, given) for node in nodes() if node.cpus))
         yield
     finally:
@@ -379,7 +379,7 @@ async def _prepared(node: Node, environment: str) -> None:
 
     Args:
         node: the node.
-        environment: as the user wrote it.
+        environment: as the user wrote it; empty where a job of Ray has it.
 
     Raises:
         LaunchError: it cannot have it.
@@ -389,9 +389,8 @@ async def _prepared(node: Node, environment: str) -> None:
             await run_on(node.node_id, own_version)
     except (ActorLostError, TimeoutError, ImportError) as error:
         reason = str(error) or f"no answer within {PREPARE_TIMEOUT_S:g} s"
-        raise LaunchError(
-            f"{ENVIRONMENT} {environment}: node {node.name} ({node.address}): {reason}; correct it"
-        ) from None
+        named = f"{ENVIRONMENT} {environment}" if environment else "runtime environment of the job"
+        raise LaunchError(f"{named}: node {node.name} ({node.address}): {reason}; correct it") from None
 
 
 async def _check_answers(where: ClusterAddress) -> None:

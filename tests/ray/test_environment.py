@@ -91,3 +91,13 @@ def test_a_runtime_environment_that_cannot_be_is_one_line(deployment, environmen
     (line,) = run.stderr.splitlines()
     assert line.startswith(f"loadgen: RAY_RUNTIME_ENV {environment}: ")
     assert problem in line
+
+
+def test_the_environment_of_a_job_is_waited_for_too(deployment):
+    """Ray tells a job of it in a variable of its own."""
+    job = json.dumps({"runtime_env": {"pip": ["loadgen-no-such-package==1"]}})
+    run = deployment.ran("saturate", "--requests", "1000", RAY_JOB_CONFIG_JSON_ENV_VAR=job)
+    assert run.returncode == 4, run.stdout
+    (line,) = run.stderr.splitlines()
+    assert line.startswith("loadgen: runtime environment of the job: node ")
+    assert line.endswith("; correct it")
