@@ -94,6 +94,23 @@ def test_the_cheapest_size_of_a_cluster_is_found(nodes, runs):
     assert not nodes.parts()
 
 
+def test_two_configurations_are_compared_in_turns(nodes, runs, tmp_path):
+    """Each has its options from a file, and its replicas on the nodes; one round of all shows it."""
+    words = []
+    for replicas in (1, 2):
+        load = ("rate = 50", 'duration = "1s"', 'warmup = "0s"', "no-ceiling = true", "allow-invalid = true")
+        options = ('model = "noop"', 'runtime = "ray"', f"replicas = {replicas}", *load)
+        (tmp_path / f"{replicas}.toml").write_text("\n".join(options))
+        words += ["--run", str(tmp_path / f"{replicas}.toml")]
+    with runs.running("compare", *words, "--no-live", until="round 2 of ") as run:
+        run.process.send_signal(signal.SIGINT)
+        assert run.exit_code() == 130
+    whole = [found for found in runs.all_results() if found["ended"] == "schedule"]
+    assert sorted(len(homes(found)) for found in whole) == [1, 2]
+    assert all(reconciles(found) for found in whole)
+    assert not nodes.parts()
+
+
 def test_a_cluster_is_reached_through_its_client_server(nodes, runs):
     """From a machine that is no node of it; its own row in the plan is of none."""
     pytest.importorskip("grpc")

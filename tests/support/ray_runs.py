@@ -45,8 +45,11 @@ class Runs:
 
     def _words(self, verb: str, arguments: Sequence[str]) -> list[str]:
         """The command line of the program."""
-        measured = verb not in DEPLOYMENTS
-        options = [*self._common, *MEASURING, "--results-dir", str(self._directory)] if measured else []
+        options: list[str] = []
+        if verb not in DEPLOYMENTS:
+            options = ["--results-dir", str(self._directory)]
+        if verb not in (*DEPLOYMENTS, "compare"):  # whose files have options of their own
+            options += [*self._common, *MEASURING]
         return [sys.executable, "-m", "loadgen", verb, *options, *arguments]
 
     def ran(self, verb: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
