@@ -101,14 +101,15 @@ class CountingServer:
 
 
 @contextlib.contextmanager
-def counting_server(host: str) -> Iterator[CountingServer]:
+def counting_server(host: str, port: int = 0) -> Iterator[CountingServer]:
     """A server that counts, while the context lasts.
 
     Args:
         host: the address that it listens on.
+        port: the same; 0 for a free one.
     """
     loop, server = asyncio.new_event_loop(), Answering()
-    listening = loop.run_until_complete(asyncio.start_server(server.answer, host, 0))
+    listening = loop.run_until_complete(asyncio.start_server(server.answer, host, port))
     thread = threading.Thread(target=loop.run_forever, name="server")
     thread.start()
     try:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,26 @@ def namespaces(*ends: str) -> Iterator[list[str]]:
             stack.callback(ip, "netns", "del", name)
             ip("-n", name, "link", "set", "lo", "up")
         yield names
+
+
+def connect(names: Mapping[str, str]) -> None:
+    """Give namespaces an address each, and connect them by a bridge in the first.
+
+    Args:
+        names: of the namespaces, by address.
+    """
+    (hub, *_) = names.values()
+    ip("-n", hub, "link", "add", "hub", "type", "bridge")
+    for number, (address, name) in enumerate(names.items()):
+        device = "hub"
+        if name != hub:
+            device, port = f"lge{number}", f"lgp{number}"
+            ip("-n", hub, "link", "add", port, "type", "veth", "peer", "name", device, "netns", name)
+            ip("-n", hub, "link", "set", port, "master", "hub")
+            ip("-n", hub, "link", "set", port, "up")
+        ip("-n", name, "addr", "add", f"{address}/24", "dev", device)
+        ip("-n", name, "link", "set", device, "up")
+        ip("-n", name, "route", "add", "default", "dev", device)  # by which programs find out their own address
 
 
 @contextlib.contextmanager
