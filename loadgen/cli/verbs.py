@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import signal
 import sys
@@ -90,6 +91,7 @@ class Verbs(Group):
             raise typer.Exit(_failed(error)) from None
 
 
+@functools.cache
 def verb(name: str) -> Any:
     """The command of a verb, from its module.
 

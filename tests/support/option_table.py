@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from program import LOADGEN, asked
 from frontend_launch import models
 from frontend_launch.errors import DescribeError
 from loadgen import plan
-from loadgen.cli import exit_codes, verbs
+from loadgen.cli import exit_codes
 from loadgen.cli.verbs import commands
 from model_containers import catalog, settings
 from model_containers.errors import ModelContainersError
@@ -146,7 +145,6 @@ def asked_without_starting(patch: pytest.MonkeyPatch, directory: Path) -> Callab
     """
     patch.chdir(directory)
     patch.setenv("DOCKER_HOST", f"unix://{directory}/no-engine")
-    patch.setattr(verbs, "verb", functools.cache(verbs.verb))
     for module in (plan, models):
         patch.setattr(module, "describe", _describe)
     patch.setattr(models, "verify", _verify)

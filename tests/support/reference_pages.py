@@ -70,9 +70,9 @@ def _command(path: str, command: Any) -> Iterator[str]:
     if lines := examples.EXAMPLES.get(path.removeprefix("loadgen ")):
         yield from ("", "```", *lines, "```")
     panels: dict[str, list[str]] = {title: [] for title in ("Arguments", *help_format.PANELS)}
-    for parameter in command.get_params(context):
+    for parameter in command.params:
         record = parameter.get_help_record(context)
-        if record is None or "help" in getattr(parameter, "opts", ()) or parameter.name == "help":
+        if record is None:
             continue
         argument = parameter.param_type_name == "argument"
         names = parameter.metavar if argument else record[0]
