@@ -101,6 +101,13 @@ def options_of(verb):
     return text.partition(f"## loadgen {verb}\n")[2].partition("\n## ")[0]
 
 
+def test_lines_of_tutorials_run_for_a_second():
+    """Whatever the unit of their durations is."""
+    lines = [words(line, deploys=True) for page in TUTORIALS for line in commands(page)]
+    flags = ("-d", "--duration_seconds")
+    assert {line[line.index(flag) + 1] for line in lines for flag in flags if flag in line} == {"1"}
+
+
 def test_the_dry_run_of_the_tutorial(tmp_path, monkeypatch):
     """Its search is planned from the file that the tutorial writes."""
     monkeypatch.chdir(tmp_path)

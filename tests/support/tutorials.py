@@ -40,7 +40,7 @@ def words(line: str, *, deploys: bool) -> list[str]:
         line: of a tutorial.
         deploys: it starts a deployment, so that it has ports.
     """
-    verb, *rest = shlex.split(re.sub(r"(?<= -d )\d+s|(?<=--duration_seconds )\d+$", "1", line))[1:]
+    verb, *rest = shlex.split(re.sub(r"(?<= -d )\d+[sm]|(?<=--duration_seconds )\d+", "1", line))[1:]
     if verb == "size" and "--dry-run" not in rest:
         rest.append("--dry-run")
     if verb in ("saturate", "rate") and "--dry-run" not in rest:
