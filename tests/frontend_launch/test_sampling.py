@@ -33,6 +33,7 @@ def test_above_the_bound_about_so_many_are_timed(rate, batch):
     assert min(places) > 0
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("rate", [5_000, 20_000, 100_000])
 @pytest.mark.parametrize("batch", [1, 32, 33, 500])
 def test_at_a_high_rate_about_so_many_are_timed_and_each_place_of_a_batch_has_its_turn(rate, batch):

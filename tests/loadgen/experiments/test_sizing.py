@@ -274,6 +274,7 @@ def test_the_peak_of_a_trace():
     assert busiest_rps([], 2.0) == 0.0
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 5, 12])
 @pytest.mark.parametrize("noise", [0.0, 0.03])
 def test_simulated_deployments_of_known_truth(seed, noise):

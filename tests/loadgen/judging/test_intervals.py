@@ -120,6 +120,7 @@ def test_a_busy_queue_is_not_known_after_a_short_run(requests):
     assert not any(each.known for each in counts.values())
 
 
+@pytest.mark.no_cover
 def test_intervals_that_are_known_cover():
     """On three queues, seeded; `docs/evidence/intervals.md` has more."""
     cases = ((mm1(0.5), 10_000), (mm1(0.8), 40_000), (batching(0.8, BATCHING), 15_000))
@@ -199,6 +200,7 @@ def test_what_has_an_interval_has_no_bounds():
     assert intervals(lossy).bounds_ms.keys() == {"p50", "p90", "p95"}
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("utilisation", [0.5, 0.8, 0.9])
 def test_bounds_hold(utilisation):
     """Of a p99 that has no interval; `docs/evidence/bounds.md` has more."""

@@ -237,6 +237,7 @@ def test_the_text_says_how_many_replicas_worked():
 SIMULATED = 100
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("load", [0.8, 1.0, 1.05])
 def test_simulated_servers_are_judged_right(load):
     """Of servers whose limit is known, a schedule below it and one above it."""
@@ -255,6 +256,7 @@ def test_simulated_servers_are_judged_right(load):
         assert found["yes", "replicas"] >= 0.95 * SIMULATED
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("windows", "limit"), [(0.5, "load"), (4.0, "replicas")])
 def test_simulated_closed_loops_are_judged_right(windows, limit):
     """A window of half the places cannot fill the batches; one of four times the places keeps all replicas busy."""
