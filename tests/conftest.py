@@ -86,7 +86,7 @@ def pytest_runtest_setup(item):
         if os.environ.get(REQUIRE_DOCKER) == "1":
             pytest.fail(f"{reason} ({REQUIRE_DOCKER}=1)", pytrace=False)
         pytest.skip(reason)
-    if item.get_closest_marker("ray") and importlib.util.find_spec("ray") is None:
-        pytest.skip("ray is not installed: make install EXTRAS=ray")
+    if item.get_closest_marker("ray") and not all(importlib.util.find_spec(name) for name in ("ray", "grpc")):
+        pytest.skip("ray or grpc is not installed: make install EXTRAS=ray,oip")
     if item.get_closest_marker("models") and (reason := models_are_missing()):
         pytest.skip(reason)

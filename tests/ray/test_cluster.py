@@ -1,6 +1,6 @@
 """Load from the nodes of a real Ray cluster: three nodes on this machine, with tiny object stores.
 
-Without the extra these are skipped: make install EXTRAS=ray. Cluster and runs take one to three minutes.
+Without the extras these are skipped: make install EXTRAS=ray,oip. Cluster and runs take one to three minutes.
 """
 
 import json
@@ -81,7 +81,6 @@ def test_a_search_is_ended_by_sigterm(runs, server):
 
 def test_a_cluster_is_reached_through_its_client_server(nodes, runs, server):
     """From a machine that is no node of it; no trace of Ray's threads is printed."""
-    pytest.importorskip("grpc")
     load = ("saturate", "--requests", "300", "--target", server.url, "--clients", "2")
     run = runs.ran(*load, "--workers", nodes.client_server)
     assert run.returncode == 0, run.stderr

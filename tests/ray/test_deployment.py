@@ -1,6 +1,6 @@
 """Replicas and frontends on the nodes of a real Ray cluster: three nodes on this machine.
 
-Without the extra these are skipped: make install EXTRAS=ray. Cluster and runs take one to three minutes.
+Without the extras these are skipped: make install EXTRAS=ray,oip. Cluster and runs take one to three minutes.
 """
 
 import os

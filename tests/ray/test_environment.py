@@ -1,6 +1,6 @@
 """A node of a real Ray cluster without loadgen: it is named, or gets loadgen by Ray's runtime environment.
 
-Without the extra these are skipped: make install EXTRAS=ray. The cluster takes half a minute.
+Without the extras these are skipped: make install EXTRAS=ray,oip. The cluster takes half a minute.
 """
 
 import json

@@ -1,6 +1,6 @@
 """The verbs that measure, with replicas, frontends and clients on the nodes of a real Ray cluster of three nodes.
 
-Without the extra these are skipped: make install EXTRAS=ray. Cluster and runs take two to four minutes.
+Without the extras these are skipped: make install EXTRAS=ray,oip. Cluster and runs take two to four minutes.
 """
 
 import signal
@@ -113,7 +113,6 @@ def test_two_configurations_are_compared_in_turns(nodes, runs, tmp_path):
 
 def test_a_cluster_is_reached_through_its_client_server(nodes, runs):
     """From a machine that is no node of it; its own row in the plan is of none."""
-    pytest.importorskip("grpc")
     run = runs.ran("saturate", "--requests", "1000", "--replicas", "3", "--runtime", nodes.client_server)
     assert run.returncode == 0, run.stderr
     found = runs.results()

@@ -1,6 +1,6 @@
 """A deployment that stays on a real Ray cluster: ps, logs, metrics and down from another terminal, and crashes.
 
-Without the extra these are skipped: make install EXTRAS=ray. The cluster takes half a minute.
+Without the extras these are skipped: make install EXTRAS=ray,oip. The cluster takes half a minute.
 """
 
 import json
