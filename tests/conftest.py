@@ -35,6 +35,14 @@ settings.load_profile("loadgen")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-cov starts to measure in a worker
+def pytest_sessionstart(session):
+    """Stop what pytest-cov 7 starts before: when it pauses one of two for `no_cover`, the other goes on."""
+    plugin = session.config.pluginmanager.getplugin("_cov")
+    if hasattr(session.config, "workerinput") and plugin is not None and plugin.cov_controller is not None:
+        plugin.cov_controller.cov.stop()
+
+
 @pytest.hookimpl(tryfirst=True)  # before the workers read the groups
 def pytest_collection_modifyitems(items):
     """Give each test the marks of its folder, and a worker that it shares with its like."""
