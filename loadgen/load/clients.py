@@ -370,7 +370,7 @@ class SharedRun:
         self._measured = asyncio.Event()
         self._silence_s = 0.0
         self._stopped = StoppedProcesses(lambda: watched, self.end_stopped)
-        self._began = self._continued = False
+        self._began = self._continued = self._cut_off = False
 
     async def run(self, jobs: Sequence[Job], stop: asyncio.Event) -> list[Record | None]:
         """Have each client do its share.
@@ -452,6 +452,16 @@ class SharedRun:
         self._end(Stop())
         client.expect(PATIENCE_S)
 
+    def end_cut_off(self, role: str, reason: str) -> None:
+        """End the run while a client can still hand in what it measured; several that are cut off have one reason."""
+        if not self._began:
+            next(client for client in self._clients if client.role == role).abort()  # which `_ready` says
+            return
+        if not self._cut_off:
+            log.error("%s: the run ends", reason)
+            self._end(Stop())
+        self._cut_off = True
+
     async def _phases(self, begins_ns: int, job: Job) -> None:
         measured_from_ns = begins_ns + round(job.warmup_s * NS_PER_S)
         try:  # a client that stops while it warms up has no measured part
@@ -519,7 +529,7 @@ class SharedRun:
         for record in known[1:]:
             whole.merge(record)
         whole.notes += [*self._hooks.notes, *self._stopped.notes]
-        if self._continued or len(known) < len(records):
+        if self._continued or self._cut_off or len(known) < len(records):
             whole.ended = Ending.CLIENT_LOST
         return whole
 

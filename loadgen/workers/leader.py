@@ -162,6 +162,8 @@ class WorkerLink(Link):
         late_ns: how much later than agreed it was told to begin; None where it never was.
         begins_ns: the agreed start, by this clock.
         on_stopped: called with its role when a signal holds it for long.
+        on_cut_off: called with its role and the reason when its worker will soon be out of reach.
+        cut_off: that reason; empty where there is none.
     """
 
     def __init__(self, role: str, number: int, connection: Connection) -> None:
@@ -169,7 +171,10 @@ class WorkerLink(Link):
         self.late_ns: int | None = None
         self.begins_ns = 0
         self.on_stopped: Callable[[str], object] = lambda _: None
+        self.on_cut_off: Callable[[str, str], object] = lambda *_: None
+        self.cut_off = ""
         self._news: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._pieces: list[bytes] = []
         self._how, self._log_tail = "", ""
         self._patience: Alarm | None = None
 
@@ -182,11 +187,17 @@ class WorkerLink(Link):
         """Take what the worker says of this client."""
         match news.what:
             case "frame":
-                self._news.put_nowait(news.frame)
+                self._pieces.append(news.frame)
+                if not news.more:
+                    self._news.put_nowait(b"".join(self._pieces))
+                    self._pieces.clear()
             case "late":
                 self.late_ns = news.late_ns
             case "stopped":
                 self.on_stopped(self.role)
+            case "cut off":
+                self.cut_off = news.text
+                self.on_cut_off(self.role, news.text)
             case "lost":
                 self._log_tail = news.log_tail
                 self.end(news.text)
@@ -295,7 +306,7 @@ class WorkerClients(Senders):
         ordered = [links[number] for number in jobs]
         shared = SharedRun(ordered, hooks, {}, lambda now_ns: agreed_start(now_ns, round_trips_ns))
         for link in ordered:
-            link.on_stopped = shared.end_stopped
+            link.on_stopped, link.on_cut_off = shared.end_stopped, shared.end_cut_off
         records = dict(zip(jobs, await shared.run(list(jobs.values()), stop), strict=True))
         runs = [_worker_run(connection, jobs, records) for connection in self._connections]
         self.workers = workers_use(self._cluster, runs)
@@ -319,7 +330,7 @@ def _worker_run(connection: Connection, jobs: Mapping[int, Job], records: Mappin
     for number, link in connection.links.items():
         job, record, told_ns = jobs[number], records[number], link.late_ns
         late = None if told_ns is None else late_ns(job, link.begins_ns, told_ns, record)
-        clients.append(ClientRun(link.role, job, record, late, "" if record is not None else link.how_lost))
+        clients.append(ClientRun(link.role, job, record, late, link.cut_off if record is not None else link.how_lost))
     node = connection.seat.node
     return WorkerRun(connection.name, node.name, node.address, connection.offset, clients)
 

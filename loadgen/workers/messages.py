@@ -12,6 +12,13 @@ What: TypeAlias = Literal["begin", "start", "continue", "stop-sending", "stop", 
 START_TIMEOUT_S = 60.0
 """Patience for a worker's process and those of its clients to start."""
 
+PIECE_BYTES = 32 << 10
+"""Most of a message of a client in one piece; answers have less than two of them.
+
+Ray hands an answer of up to 100 KB over directly. A larger one goes through the object stores of both nodes, and where
+that of this machine is gone, Ray ends this process.
+"""
+
 
 class Order(NamedTuple):
     """For one client of a worker.
@@ -34,20 +41,37 @@ class News(NamedTuple):
 
     Attributes:
         client: its number in the run.
-        what: a `frame` is a message of the client; `late` says how much later than agreed it got the start;
-            `stopped` that a signal holds it; `lost` that it sends no more.
+        what: a `frame` is a message of the client, or a piece of it; `late` says how much later than agreed it got the
+            start; `stopped` that a signal holds it; `cut off` that the worker will soon be out of reach; `lost` that it
+            sends no more.
         frame: of `frame`.
+        more: of `frame`: the next one of this client continues the message.
         late_ns: of `late`.
-        text: of `lost`, how.
+        text: of `cut off` and `lost`, how.
         log_tail: of `lost`, the end of its log.
     """
 
     client: int
-    what: Literal["frame", "late", "stopped", "lost"]
+    what: Literal["frame", "late", "stopped", "cut off", "lost"]
     frame: bytes = b""
+    more: bool = False
     late_ns: int = 0
     text: str = ""
     log_tail: str = ""
+
+
+def pieces(client: int, frame: bytes) -> list[News]:
+    """A message of a client, in pieces.
+
+    Args:
+        client: its number in the run.
+        frame: the message; not empty.
+    """
+    begins = range(0, len(frame), PIECE_BYTES)
+    return [
+        News(client, "frame", frame[begin : begin + PIECE_BYTES], more=begin + PIECE_BYTES < len(frame))
+        for begin in begins
+    ]
 
 
 class Identity(NamedTuple):
@@ -109,7 +133,7 @@ class Worker(Protocol):
         ...
 
     async def news(self, wait_s: float) -> list[News]:
-        """What there is, in order; none after a time without any.
+        """What there is, in order, as far as one answer has room; none after a time without any.
 
         Args:
             wait_s: that time.

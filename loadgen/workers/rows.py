@@ -25,7 +25,7 @@ class ClientRun:
         job: its share.
         record: what it measured; None where it was lost.
         late_ns: how much later than agreed it began; None where it never did.
-        lost: how it was lost; empty where it was not.
+        lost: how it was lost, or cut off; empty where it was not.
     """
 
     role: str
@@ -122,7 +122,7 @@ def _faults(client: ClientRun) -> list[str]:
     """Why a run is invalid because of a client, a line each."""
     if client.record is None:
         return [client.lost or f"{client.role} was lost"]
-    faults = []
+    faults = [client.lost] if client.lost else []
     if client.late_ns is not None and client.late_ns >= validity.LATE_START_MS * 1e6:
         faults.append(f"{client.role} began {client.late_ns / 1e6:.3g} ms after the agreed start")
     if client.record.measured_ns:

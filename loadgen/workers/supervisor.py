@@ -32,7 +32,7 @@ from loadgen.errors import ConfigError, TargetError
 from loadgen.load.client_messages import Begin, Continue, Failed, Start, Stop, StopSending, encode, read_frame, write
 from loadgen.load.clients import lost, reach_client, start_client
 from loadgen.workers import job_text
-from loadgen.workers.messages import START_TIMEOUT_S, Identity, News, Order, Started, Worker
+from loadgen.workers.messages import PIECE_BYTES, START_TIMEOUT_S, Identity, News, Order, Started, Worker, pieces
 
 
 def identity() -> Identity:
@@ -95,7 +95,7 @@ class Supervisor(Supervision, Worker):
         found: list[News] = []
         with contextlib.suppress(TimeoutError):
             found.append(await asyncio.wait_for(self._news.get(), wait_s))
-        while not self._news.empty():
+        while not self._news.empty() and sum(len(one.frame) for one in found) < PIECE_BYTES:
             found.append(self._news.get_nowait())
         return found
 
@@ -147,7 +147,8 @@ class Supervisor(Supervision, Worker):
         """Hand on the messages of a client until it sends no more."""
         with contextlib.suppress(EOFError):
             while True:
-                self._news.put_nowait(News(number, "frame", await read_frame(reader)))
+                for piece in pieces(number, await read_frame(reader)):
+                    self._news.put_nowait(piece)
         error = await lost(self._processes[number])
         self._news.put_nowait(News(number, "lost", text=str(error), log_tail=error.log_tail))
 

@@ -24,7 +24,7 @@ from loadgen.load.runner import Hooks
 from loadgen.load.target import Outcome
 from loadgen.workers import leader, supervisor
 from loadgen.workers.leader import leading
-from loadgen.workers.messages import News, Started, Worker, WorkerLostError
+from loadgen.workers.messages import PIECE_BYTES, News, Started, Worker, WorkerLostError, pieces
 from loadgen.workers.supervisor import Supervisor
 
 DEADLINE_S = 60.0
@@ -174,6 +174,72 @@ class Played(Worker):
 
     async def kill(self, pid, began_at):
         pass
+
+
+class InPieces(Played):
+    """A worker that hands messages on in pieces."""
+
+    async def tell(self, orders):
+        for client, what, _, _ in orders:
+            for message in self._answers(what):
+                for piece in pieces(client, encode(message)):
+                    self._news.put_nowait(piece)
+
+
+class CutOff(Played):
+    """A worker that is cut off once its clients have begun."""
+
+    async def tell(self, orders):
+        await super().tell(orders)
+        for client, what, _, _ in orders:
+            if what == "start":
+                self._news.put_nowait(News(client, "cut off", text="the bridge is up"))
+
+
+@pytest.mark.parametrize("most_bytes", [7, 100, 10**6])
+def test_messages_in_pieces(monkeypatch, most_bytes):
+    """Are put together again, for each client by itself."""
+    monkeypatch.setattr("loadgen.workers.messages.PIECE_BYTES", most_bytes)
+
+    async def scenario():
+        workers, end = [InPieces(), InPieces()], asyncio.Event()
+        async with asyncio.timeout(DEADLINE_S), answering() as (_, job), leading("x", seats(4, workers)) as led:
+            return await led.run(replace(job, requests=10**9), end, Hooks(on_interval=lambda _: end.set()))
+
+    assert uvloop.run(scenario()).measured_ns == 1
+
+
+def test_a_run_that_is_cut_off_ends_with_what_was_measured(caplog):
+    """It is not as asked, and says why once."""
+
+    async def scenario():
+        workers = [CutOff(), CutOff()]
+        async with asyncio.timeout(DEADLINE_S), answering() as (_, job), leading("x", seats(2, workers)) as led:
+            return await led.run(replace(job, requests=10**9), asyncio.Event(), Hooks()), led.workers
+
+    record, used = uvloop.run(scenario())
+    assert (record.ended, record.measured_ns) == (Ending.CLIENT_LOST, 1)
+    assert used.faults == [f"worker-{n} on node-{n}: the bridge is up" for n in range(2)]
+    assert [row.getMessage() for row in caplog.records if row.levelname == "ERROR"] == [
+        "the bridge is up: the run ends"
+    ]
+
+
+def test_one_answer_with_news_has_less_than_two_pieces():
+    """A larger one would be handed over in another way, which needs more of the cluster."""
+
+    async def scenario():
+        worker, sizes = Supervisor(abandoned), []
+        for piece in pieces(0, bytes(10 * PIECE_BYTES + 1)):
+            worker._news.put_nowait(piece)
+        while found := await worker.news(0.0):
+            sizes.append(sum(len(one.frame) for one in found))
+        await worker.close()
+        return sizes
+
+    sizes = uvloop.run(scenario())
+    assert sum(sizes) == 10 * PIECE_BYTES + 1
+    assert max(sizes) < 2 * PIECE_BYTES
 
 
 class Failing(Played):
