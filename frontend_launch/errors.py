@@ -7,6 +7,7 @@ FrontendLaunchError
  |   +- ImageError         a container image that cannot be built
  |   +- UnavailableError   what every deployment of these settings needs is not there
  +- ActorLostError   an actor on a node of a cluster that cannot be reached any more
+ |   +- HeadLostError      nor can any other, without the head of the cluster
  +- AdminError       the management frontend cannot be reached or refuses
  +- DescribeError    a model that cannot be asked about itself
  +- StoreError       the configuration store does not answer
@@ -52,6 +53,10 @@ class UnavailableError(LaunchError):
 
 class ActorLostError(FrontendLaunchError):
     """An actor on a node of a cluster cannot be reached any more; its text says why, in one line."""
+
+
+class HeadLostError(ActorLostError):
+    """The head of a cluster cannot be reached any more, and without it no actor."""
 
 
 class AdminError(FrontendLaunchError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import functools
 import inspect
 import logging
 import os
@@ -37,11 +38,12 @@ from frontend_launch.cluster_address import (
     remedy_for,
     runtime_environment,
 )
-from frontend_launch.errors import ActorLostError, LaunchError
+from frontend_launch.cluster_head import HEAD_LOST, Head
+from frontend_launch.errors import ActorLostError, HeadLostError, LaunchError
 from frontend_launch.launch.cluster import Bundle, ClusterUse, Node, shortage
 from frontend_launch.quantities import plural
 from frontend_launch.supervision import own_version
-from frontend_launch.tasks import gather_all, in_daemon, to_completion
+from frontend_launch.tasks import BLOCKING, gather_all, in_daemon, to_completion
 from model_containers.printable import printable
 
 log = logging.getLogger(__name__)
@@ -64,8 +66,11 @@ SOON_FREE_S = 1.0
 FREE_EVERY_S = 0.2
 """Between two looks whether they have."""
 
+GIVE_BACK_TIMEOUT_S = 5.0
+"""Patience for the end of an actor, and of a reservation."""
+
 GIVE_UP_TIMEOUT_S = 1.0
-"""Patience for a connection that is being made when the run is cancelled."""
+"""The same for a connection that is being made, or that has no head any more."""
 
 LOCAL_STORE_BYTES = 100 << 20
 """Of the object store of a cluster on this machine: what workers say is small."""
@@ -73,9 +78,17 @@ LOCAL_STORE_BYTES = 100 << 20
 INSTALL = f"install this version there, or name a runtime environment with it in {ENVIRONMENT}"
 """The remedy for a node without loadgen, or with another version."""
 
+_head: Head
+"""Of the cluster that this process is connected to."""
+
 _NO_MODULE = "ModuleNotFoundError: "
 _NODE_LABEL = "ray.io/node-id"
 _NAMESPACE = "loadgen"
+
+
+def head_lost() -> bool:
+    """Whether the head of the cluster does not answer any more; Ray ends this process a minute later."""
+    return _head.lost
 
 
 def nodes() -> list[Node]:
@@ -159,10 +172,9 @@ def actor_in(group: PlacementGroup, place: int, kind: type, bundle: Bundle, name
     return ray.remote(kind).options(num_cpus=bundle.cpus, num_gpus=bundle.gpus, **named).remote()
 
 
-def kill(handle: Any) -> None:
+async def kill(handle: Any) -> None:
     """End an actor, and with it its processes; one that is gone stays so."""
-    with contextlib.suppress(RayError, ConnectionError):
-        ray.kill(handle)
+    await _give_back(lambda: ray.kill(handle))
 
 
 async def until_free(cluster: str, wanted: Sequence[tuple[str, str, Bundle]]) -> None:
@@ -231,7 +243,9 @@ async def run_on(node_id: str, function: Callable[..., Any], *arguments: Any) ->
     """
     where = NodeAffinitySchedulingStrategy(node_id, soft=False)
     task = ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=where)
-    return await answer(task.remote, *arguments)
+    # The first task of a function hands it to the head, and blocks meanwhile.
+    reference = await answer(in_daemon, functools.partial(task.remote, *arguments))
+    return await answer(lambda: reference)
 
 
 @contextlib.asynccontextmanager
@@ -263,8 +277,22 @@ async def reserved(bundles: Sequence[tuple[str, Bundle]], timeout_s: float) -> A
             raise LaunchError(f"the cluster reserves no cores: {error}") from None
         yield group
     finally:
-        with contextlib.suppress(RayError, ConnectionError):
-            remove_placement_group(group)
+        await to_completion(_give_back(lambda: remove_placement_group(group)))
+
+
+async def _give_back(work: Callable[[], object]) -> None:
+    """Do something at the end that waits for the head, or needs what may be gone, within a limit.
+
+    Without a head nothing is reserved, and nodes end what they have by themselves.
+
+    Args:
+        work: what to do.
+    """
+    if _head.lost:
+        return
+    with contextlib.suppress(Exception):  # of a broken connection Ray's client raises anything
+        async with asyncio.timeout(GIVE_BACK_TIMEOUT_S):
+            await _head.result_of(asyncio.ensure_future(in_daemon(work)))
 
 
 async def answer(call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
@@ -275,15 +303,21 @@ async def answer(call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         *arguments: of it.
 
     Raises:
-        ActorLostError: it is gone.
+        ActorLostError: it is gone, or the head of the cluster.
         ImportError: its node has not the modules.
         Exception: that it raised.
     """
-    future = asyncio.ensure_future(call(*arguments))
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # there may be nothing that waits
     try:
-        return await asyncio.shield(future)  # Ray's client reports an error where an answer was cancelled
-    except (RayError, ConnectionError) as error:
+        # Ray's client reports an error where an answer was cancelled: the future is not.
+        return await _head.result_of(asyncio.ensure_future(call(*arguments)))
+    except HeadLostError:
+        raise
+    except Exception as error:
+        # Ray's client gives a broken connection up, and raises anything after that.
+        if isinstance(error, ConnectionError) or not ray.is_initialized():
+            raise HeadLostError(HEAD_LOST) from None
+        if not isinstance(error, RayError):
+            raise
         reason = _reason(error)
         if reason.startswith(_NO_MODULE):
             raise ImportError(reason.removeprefix(_NO_MODULE)) from None
@@ -320,6 +354,8 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     # Standard output may be a document. What Ray says there of a lost worker comes as an error too.
     setattr(ray._private.worker, "print_to_stdstream", lambda *_, **__: None)  # noqa: B010 - it is not public
+    setattr(ray._private.auto_init_hook, "enable_auto_connect", False)  # noqa: B010 - a lost connection stays lost
+    os.environ.setdefault("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "0")  # it would block, for longer than actors wait
     warnings.filterwarnings("ignore", message="Ray Client connection timed out")  # the error says it
     given = os.environ.get(ENVIRONMENT, "")
     environment = _environment(given)
@@ -341,12 +377,16 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
         raise LaunchError(_refusal(where, _reason(error))) from None
     finally:
         _keep_termination()
+    global _head
+    _head = Head(ray.nodes)
+    watching = asyncio.create_task(_head.watch(), name="watching the head of the cluster")
     try:
         if environment or ray.get_runtime_context().runtime_env:  # which a job of Ray has from the cluster
             await gather_all(*(_prepared(node, given) for node in nodes() if node.cpus))
         yield
     finally:
-        await to_completion(session.end(END_TIMEOUT_S))
+        watching.cancel()
+        await to_completion(session.end())
         _keep_termination()
 
 
@@ -435,7 +475,7 @@ class _Session:
         self._connected: asyncio.Future[None] = self._loop.create_future()
         self._ended, self._ending = asyncio.Event(), threading.Event()
         # An exit of this program does not wait for it.
-        threading.Thread(target=self._run, name="ray", daemon=True).start()
+        threading.Thread(target=self._run, name=BLOCKING, daemon=True).start()
 
     async def connected(self, timeout_s: float) -> None:
         """Wait for the connection; one that takes too long, or is not wanted any more, is abandoned.
@@ -449,16 +489,24 @@ class _Session:
             done, _ = await asyncio.wait({self._connected}, timeout=timeout_s)
         finally:
             if not done:
-                await to_completion(self.end(GIVE_UP_TIMEOUT_S))
+                await to_completion(self.give_up())
         if not done:
             raise TimeoutError
         self._connected.result()
 
-    async def end(self, timeout_s: float) -> None:
+    async def end(self) -> None:
+        """Disconnect; without a head there is nothing to wait for."""
+        await self._end_within(END_TIMEOUT_S if await _head.answers() else GIVE_UP_TIMEOUT_S)
+
+    async def give_up(self) -> None:
+        """Abandon a connection that is being made."""
+        await self._end_within(GIVE_UP_TIMEOUT_S)
+
+    async def _end_within(self, timeout_s: float) -> None:
         """Disconnect.
 
-        Ray's own shutdown at the exit of this program would wait for ever for a connection that is half made: without
-        an end in time it is left out, and processes of a cluster on this machine end with this one.
+        Ray's own shutdown at the exit of this program would wait for ever for a connection that is half made, or has
+        no head: without an end in time it is left out, and processes of a cluster on this machine end with this one.
         """
         self._ending.set()
         try:

@@ -11,6 +11,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+BLOCKING = "blocking"
+"""Name of threads that an exit of this program does not wait for, see `hangs`."""
+
 
 async def gather_all(*work: Coroutine[Any, Any, T]) -> list[T]:
     """Run coroutines at once; the first failure cancels the others and is raised alone."""
@@ -84,8 +87,13 @@ async def in_daemon(work: Callable[[], T]) -> T:
         except BaseException as error:  # it is for the caller
             future.set_exception(error)
 
-    threading.Thread(target=run, name=work.__name__, daemon=True).start()
+    threading.Thread(target=run, name=BLOCKING, daemon=True).start()
     return await asyncio.wrap_future(future)
+
+
+def hangs() -> bool:
+    """Whether work that blocks still runs: inside a library in C++, which may crash when the interpreter ends."""
+    return any(thread.name == BLOCKING for thread in threading.enumerate())
 
 
 async def create_process(*command: str, **options: Any) -> asyncio.subprocess.Process:

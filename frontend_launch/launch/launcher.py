@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from frontend_launch.cluster_head import HEAD_LOST
 from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.ports import Ports
 from frontend_launch.wire import ipc_addresses
@@ -24,15 +25,19 @@ CREDENTIALS_FILE = "credentials.json"
 ENGINE_GONE = -1000
 """In place of the exit code of a container whose engine went away: the code is unknown."""
 
-
 ACTOR_GONE = -1001
 """In place of the exit code of a process on a node of a cluster that cannot be reached any more."""
+
+HEAD_GONE = -1002
+"""The same, of a cluster whose head cannot be reached any more."""
 
 
 def ending(code: int) -> str:
     """How a part ended, after its name."""
     if code == ACTOR_GONE:
         return "is lost: the actor that supervises it, or its node, cannot be reached"
+    if code == HEAD_GONE:
+        return f"cannot be watched any more, since {HEAD_LOST}"
     if code == ENGINE_GONE:
         return "cannot be watched any more, since the Docker engine went away"
     return f"ended with exit code {code}"
@@ -120,7 +125,7 @@ class Running(Protocol):
         role: its role in the placement.
         pid: of its first process, as its machine counts.
         here: it is on this machine.
-        exited: a task that ends with its exit code, or with `ENGINE_GONE` or `ACTOR_GONE`.
+        exited: a task that ends with its exit code, or with `ENGINE_GONE`, `ACTOR_GONE` or `HEAD_GONE`.
     """
 
     role: str

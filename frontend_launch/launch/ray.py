@@ -20,11 +20,12 @@ from typing_extensions import override
 from frontend_launch import ray_cluster, scratch
 from frontend_launch.children import Command
 from frontend_launch.cluster_address import cluster_of_run
-from frontend_launch.errors import ActorLostError, LaunchError, PlacementError, UnavailableError
+from frontend_launch.errors import ActorLostError, HeadLostError, LaunchError, PlacementError, UnavailableError
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.cluster import Bundle, ClusterTopology, Node, named, reservations
 from frontend_launch.launch.launcher import (
     ACTOR_GONE,
+    HEAD_GONE,
     DeploymentConfig,
     Endpoint,
     Launcher,
@@ -127,17 +128,20 @@ class ActorPart(Running):
         self.exited: asyncio.Task[int] = asyncio.create_task(self._until_exit(), name=f"{role} exited")
 
     async def _until_exit(self) -> int:
-        while True:
+        while not ray_cluster.head_lost():
             try:
                 async with asyncio.timeout(ASK_EVERY_S + ANSWER_TIMEOUT_S):
                     code: int | None = await ray_cluster.answer(self._actor.exit_code.remote, ASK_EVERY_S)
+            except HeadLostError:
+                return HEAD_GONE
             except (ActorLostError, TimeoutError) as error:
                 node, reason = self._launcher.node_of(self.role), str(error) or "it does not answer"
                 log.warning("%s on %s is lost: %s", self.role, node, reason)
-                ray_cluster.kill(self._actor)
+                await ray_cluster.kill(self._actor)
                 return ACTOR_GONE
             if code is not None:
                 return code
+        return HEAD_GONE
 
     @override
     async def log_tail(self, lines: int = 15) -> str:
@@ -163,7 +167,7 @@ class ActorPart(Running):
                 async with asyncio.timeout(STOP_TIMEOUT_S):
                     await ray_cluster.answer(self._actor.close.remote)
         finally:
-            ray_cluster.kill(self._actor)
+            await ray_cluster.kill(self._actor)
 
     async def first_line(self) -> bytes:
         """The first line of its standard output; empty where it ended without one."""
@@ -203,7 +207,7 @@ class RayLauncher(Launcher):
     async def __aenter__(self) -> RayLauncher:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(ray_cluster.connected(self._config.cluster))
-            stack.callback(self._end_actors)
+            stack.push_async_callback(self._end_actors)
             self._nodes, self._own = _usable(), ray_cluster.own_node(self._config.cluster)
             self._kept.cluster = ray_cluster.address(self._config.cluster)
             rows = self._config.placement.started
@@ -314,9 +318,8 @@ class RayLauncher(Launcher):
         self._actors[role] = handle
         return handle
 
-    def _end_actors(self) -> None:
-        for actor in self._actors.values():
-            ray_cluster.kill(actor)
+    async def _end_actors(self) -> None:
+        await gather_all(*(ray_cluster.kill(actor) for actor in self._actors.values()))
 
     def _keep(self, row: Assignment, running: ActorPart, ports: str = "", metrics: str = "") -> None:
         """Have `loadgen ps` list a process.

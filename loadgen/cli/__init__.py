@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import io
 import os
@@ -22,7 +23,25 @@ def main() -> NoReturn:
     _open_streams()
     from loadgen.cli.verbs import run  # noqa: PLC0415 - once a signal is handled
 
-    run(sys.argv[1:])
+    try:
+        run(sys.argv[1:])
+    except SystemExit as end:
+        _leave_what_hangs(end)
+        raise
+
+
+def _leave_what_hangs(end: SystemExit) -> None:
+    """End the program without the interpreter's own end, where that could crash.
+
+    Args:
+        end: of the program.
+    """
+    tasks = sys.modules.get("frontend_launch.tasks")
+    if tasks is not None and tasks.hangs() and isinstance(end.code, int):
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code)
 
 
 def _interrupted(number: int, _: object) -> NoReturn:

@@ -10,8 +10,10 @@ from typing import Any
 from typing_extensions import override
 
 from frontend_launch import ray_cluster
+from frontend_launch.cluster_head import HEAD_LOST
 from frontend_launch.errors import ActorLostError, LaunchError
 from frontend_launch.launch.cluster import Bundle, named
+from frontend_launch.tasks import gather_all, to_completion
 from loadgen.workers.messages import Identity, News, Order, Started, Worker, WorkerLostError
 from loadgen.workers.spread import Seat, spread
 from loadgen.workers.supervisor import Supervisor, end_process
@@ -27,6 +29,8 @@ class RayWorker(Worker):
 
     def __init__(self, actor: Any, node_id: str) -> None:
         self._actor, self._node_id = actor, node_id
+        self._client = 0
+        self._cut_off = False
 
     @override
     async def identity(self) -> Identity:
@@ -40,6 +44,7 @@ class RayWorker(Worker):
 
     @override
     async def start(self, name: str, clients: tuple[int, ...], cpus: int, taken: tuple[int, ...] = ()) -> Started:
+        self._client = clients[0]
         started: Started = await _answer(self._actor.start.remote, name, clients, cpus, taken)
         return started
 
@@ -49,6 +54,9 @@ class RayWorker(Worker):
 
     @override
     async def news(self, wait_s: float) -> list[News]:
+        if ray_cluster.head_lost() and not self._cut_off:
+            self._cut_off = True
+            return [News(self._client, "cut off", text=HEAD_LOST)]
         found: list[News] = await _answer(self._actor.news.remote, wait_s)
         return found
 
@@ -124,5 +132,4 @@ async def workers(
                 found.append((seat, RayWorker(actors[-1], seat.node.node_id)))
             yield found
         finally:
-            for actor in actors:
-                ray_cluster.kill(actor)
+            await to_completion(gather_all(*(ray_cluster.kill(actor) for actor in actors)))

@@ -70,9 +70,13 @@ class Nodes:
         variables = dict(environment)
         self._others.append(self._cluster.add_node(num_cpus=3, object_store_memory=STORE_BYTES, env_vars=variables))
 
-    def kill_head(self) -> None:
-        """The processes of the cluster, and of its first node; the other nodes stay until they miss it."""
-        for name in ("gcs_server", "raylet"):
+    def kill_head(self, *names: str) -> None:
+        """Processes of the head; the other nodes stay until they miss it.
+
+        Args:
+            *names: of the processes, as Ray has them; without any, those of the cluster and of its first node.
+        """
+        for name in names or ("gcs_server", "raylet"):
             os.kill(self._cluster.head_node.all_processes[name][0].process.pid, signal.SIGKILL)
 
     def kill_raylet(self, pid: int = 0) -> None:

@@ -1,0 +1,100 @@
+"""The head of a real Ray cluster dies in mid-run: each test has a cluster of its own, of three nodes on this machine.
+
+Without the extra these are skipped: make install EXTRAS=ray. Each takes half a minute.
+"""
+
+import signal
+
+import pytest
+from cluster_of_tests import counting_server
+from ray_nodes import Nodes, own_address
+from ray_runs import Runs, gone
+
+LOST = "the connection to the head of the cluster is lost"
+REPLICAS = ("-m", "noop", "--runtime", "ray", "--replicas", "2")
+CLIENTS = ("--workers", "ray", "--clients", "3")
+
+
+@pytest.fixture
+def nodes():
+    cluster = Nodes()
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture
+def runs(nodes, tmp_path):
+    return Runs(nodes, tmp_path)
+
+
+def failed(found):
+    """The names of the checks of the certificate that failed."""
+    return [row["name"] for row in found["certificate"] if row["verdict"] == "failed"]
+
+
+@pytest.mark.parametrize("killed", [("gcs_server",), ("gcs_server", "raylet")], ids=["head", "its-node"])
+@pytest.mark.parametrize(
+    ("options", "ended", "check"),
+    [(REPLICAS, "server_lost", "run complete"), ((*REPLICAS, *CLIENTS), "client_lost", "workers")],
+    ids=["replicas", "both"],
+)
+def test_a_run_with_replicas_ends_and_keeps_its_results(nodes, runs, options, ended, check, killed):
+    """What is still there hands in what it measured; nothing is left on any node."""
+    with runs.running("saturate", "-d", "60s", *options) as run:
+        pids = nodes.parts()
+        nodes.kill_head(*killed)
+        assert run.exit_code() == 6, run.log
+    assert gone(pids)
+    found = runs.results()
+    assert found["ended"] == ended
+    assert check in failed(found)
+    assert found["summary"]["completed"] > 0
+
+
+def test_a_run_against_a_server_ends_and_keeps_its_results(nodes, runs):
+    """Of workers that are still there; the run is invalid because of them."""
+    with (
+        counting_server(own_address()) as server,
+        runs.running("saturate", "-d", "60s", "--target", server.url, *CLIENTS) as run,
+    ):
+        pids = nodes.parts()
+        nodes.kill_head("gcs_server")
+        assert run.exit_code() == 6, run.log
+    assert gone(pids)
+    found = runs.results()
+    assert found["ended"] == "client_lost"
+    assert "workers" in failed(found)
+    assert all(LOST in fault for row in found["workers"]["workers"] for fault in row["faults"])
+    assert all(row["completed"] > 0 for row in found["workers"]["workers"])
+
+
+def test_an_interrupt_ends_a_run_without_a_head(nodes, runs):
+    """Also where that is not known yet."""
+    with runs.running("saturate", "-d", "60s", *REPLICAS) as run:
+        pids = nodes.parts()
+        nodes.kill_head()
+        run.process.send_signal(signal.SIGINT)
+        assert run.exit_code() == 130, run.log
+    assert gone(pids)
+    assert runs.results()["ended"] == "interrupted"
+
+
+def test_a_client_server_that_is_gone_ends_a_run(nodes, runs):
+    """The connection to it breaks, and is not made again."""
+    with runs.running("saturate", "-d", "60s", *REPLICAS, RAY_ADDRESS=nodes.client_server) as run:
+        pids = nodes.parts()
+        nodes.kill_head("ray_client_server", "gcs_server", "raylet")
+        assert run.exit_code() == 6, run.log
+    assert gone(pids)
+    assert LOST in run.log
+    assert runs.results()["summary"]["completed"] > 0
+
+
+def test_a_deployment_that_stays_ends_without_a_head(nodes, runs):
+    """With the reason, before Ray ends it without one."""
+    with runs.running("up", *REPLICAS, until="serving until Ctrl-C") as run:
+        pids = nodes.parts()
+        nodes.kill_head()
+        assert run.exit_code() == 4, run.log
+    assert gone(pids)
+    assert LOST in run.log
