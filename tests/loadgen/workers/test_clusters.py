@@ -50,7 +50,7 @@ def test_without_the_extra_one_line_names_it(monkeypatch):
     """Before anything is started."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     serve = External.at("oip+grpc://127.0.0.1:1/model")
-    with pytest.raises(ConfigError, match=re.escape(f"workers ray: needs ray; {remedy('ray')}")):
+    with pytest.raises(ConfigError, match=re.escape(f"workers ray: needs ray, grpc; {remedy('ray')}")):
         asyncio.run(survey(ExperimentConfig(serve, client=Client(2, workers="ray"))))
 
 
