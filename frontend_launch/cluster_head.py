@@ -19,7 +19,7 @@ LAST_TIMEOUT_S = 3.0
 """Patience for what is under way when the head is lost: a node that is still there answers."""
 
 ATTEMPTS = 3
-"""So many questions in a row without an answer: the head is lost. A pause of this process costs one of them."""
+"""Questions in a row without an answer after which the head is lost. A pause of this process costs one of them."""
 
 HEAD_LOST = "the connection to the head of the cluster is lost"
 

@@ -163,7 +163,7 @@ class WorkerLink(Link):
         begins_ns: the agreed start, by this clock.
         on_stopped: called with its role when a signal holds it for long.
         on_cut_off: called with its role and the reason when its worker will soon be out of reach.
-        cut_off: that reason; empty where there is none.
+        cut_off: that reason; empty where its worker is in reach.
     """
 
     def __init__(self, role: str, number: int, connection: Connection) -> None:
