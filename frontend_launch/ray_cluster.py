@@ -1,4 +1,4 @@
-"""Nodes, actors, tasks and reservations of a Ray cluster.
+"""Nodes, actors, tasks and reservations of a Ray cluster: the one module with Ray in it.
 
 Ray places actors and reserves cores and GPUs for them; it sends no request, and restarts nothing.
 """
@@ -20,15 +20,18 @@ from typing import Any
 
 import ray
 from ray._private import state
-from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, AuthenticationError, RayError, RayTaskError
 from ray.runtime_env import RuntimeEnv, RuntimeEnvConfig
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from frontend_launch.cluster_address import (
+    AUTO,
+    CLIENT_SERVER,
     ENVIRONMENT,
     LOCAL,
     PLUGINS,
+    REACH_TIMEOUT_S,
     VARIABLE,
     ClusterAddress,
     check_fields,
@@ -37,6 +40,7 @@ from frontend_launch.cluster_address import (
     is_client_server,
     remedy_for,
     runtime_environment,
+    token_problem,
 )
 from frontend_launch.cluster_head import HEAD_LOST, Head
 from frontend_launch.errors import ActorLostError, HeadLostError, LaunchError
@@ -434,17 +438,65 @@ async def _prepared(node: Node, environment: str) -> None:
 
 
 async def _check_answers(where: ClusterAddress) -> None:
-    """Refuse what does not answer, see `ray_probe`; another version of Ray, without its interface, asks by itself."""
+    """Refuse what does not answer as a cluster does, or refuses the token, by Ray's own interface between processes.
+
+    Ray itself asks on for up to a minute, with a line on standard error each time. What is imported here is not public:
+    a version of Ray without it asks by itself.
+
+    Args:
+        where: it is.
+
+    Raises:
+        LaunchError: it refuses the token, or the token or the certificates for Ray's TLS are missing.
+        ConnectionError: it does not answer, or not as Ray does.
+    """
     if where.text == LOCAL:
         return
     # Processes are started, never forks that go on with gRPC; it would warn of them, and log what it raises.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        from frontend_launch import ray_probe  # noqa: PLC0415 - gRPC reads these, and its imports are not public
+        import grpc  # noqa: PLC0415 - it reads these
+        from ray._private.authentication import authentication_token_setup  # noqa: PLC0415
+        from ray._private.grpc_utils import init_grpc_channel  # noqa: PLC0415
+        from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS  # noqa: PLC0415
+        from ray._private.services import canonicalize_bootstrap_address  # noqa: PLC0415
+        from ray.core.generated import (  # noqa: PLC0415
+            gcs_service_pb2,
+            gcs_service_pb2_grpc,
+            ray_client_pb2,
+            ray_client_pb2_grpc,
+        )
     except ImportError:
         return
-    await ray_probe.check_answers(where)
+    place = where.text.removeprefix(CLIENT_SERVER)
+    if where.text == AUTO:
+        place = canonicalize_bootstrap_address(AUTO)
+        # As Ray does for a cluster that it finds.
+        authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    try:
+        channel = init_grpc_channel(place, GLOBAL_GRPC_OPTIONS, asynchronous=True)
+    except (OSError, RuntimeError):
+        needed = "RAY_TLS_SERVER_CERT, RAY_TLS_SERVER_KEY and RAY_TLS_CA_CERT"
+        text = f"RAY_USE_TLS {os.environ.get('RAY_USE_TLS')}: needs files in {needed} that can be read; name them"
+        raise LaunchError(text) from None
+    try:
+        async with channel:
+            if where.text.startswith(CLIENT_SERVER):
+                ping = ray_client_pb2.ClusterInfoRequest(type=ray_client_pb2.ClusterInfoType.PING)
+                await ray_client_pb2_grpc.RayletDriverStub(channel).ClusterInfo(ping, timeout=REACH_TIMEOUT_S)
+            else:
+                which = gcs_service_pb2.GetClusterIdRequest()
+                await gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel).GetClusterId(which, timeout=REACH_TIMEOUT_S)
+    except AuthenticationError:
+        raise LaunchError(f"{where.named}: {token_problem(os.environ, found=False)}") from None
+    except grpc.RpcError as error:
+        code = error.code()
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            raise LaunchError(f"{where.named}: {token_problem(os.environ)}") from None
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise ConnectionError(f"no answer within {REACH_TIMEOUT_S:g} s") from None
+        raise ConnectionError(f"does not answer as Ray does ({code.name})") from None
 
 
 def _refusal(address: ClusterAddress, reason: str) -> str:

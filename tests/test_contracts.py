@@ -23,12 +23,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("loadgen", "frontend_launch", "model_containers")
 IMPORTS = {"asyncio", "time", "logging", "zmq", "socket"}
 CALLS = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "print"}
-RAY = (
-    "frontend_launch.launch.ray",
-    "frontend_launch.ray_cluster",
-    "frontend_launch.ray_probe",
-    "loadgen.workers.ray_cluster",
-)
+RAY = ("frontend_launch.launch.ray", "frontend_launch.ray_cluster", "loadgen.workers.ray_cluster")
 """Behind an extra."""
 
 MODULES = sorted(
