@@ -19,7 +19,6 @@ from typing_extensions import override
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.patience import Alarm, patience
-from frontend_launch.quantities import plural
 from frontend_launch.tasks import gather_all
 from loadgen.errors import ConfigError
 from loadgen.load.client_messages import (
@@ -373,7 +372,7 @@ async def _started(name: str, seat: Seat, worker: Worker) -> Connection:
             started = await worker.start(name, seat.clients, seat.cpus, seat.taken)
             return Connection(name, seat, worker, there.network, started)
     except TimeoutError:
-        remedy = f"end what uses the node (`ray status`): it needs {plural(seat.cpus, 'free core')}"
+        remedy = "see `ray status`, and the logs of its node"
         raise LaunchError(f"{label} did not start within {START_TIMEOUT_S:g} s; {remedy}") from None
     except WorkerLostError as error:
         raise LaunchError(f"{label} did not start: {error}") from None
