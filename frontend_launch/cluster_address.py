@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import socket
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -181,6 +182,30 @@ def is_client_server(cluster: str, variable: str) -> bool:
         variable: value of `VARIABLE`; empty where it is not set.
     """
     return (variable if cluster == "ray" else cluster).startswith(CLIENT_SERVER)
+
+
+def check_here(where: ClusterAddress, place: str, nodes: Iterable[str]) -> None:
+    """Refuse a cluster that is not asked through its client server, where this machine is none of its nodes.
+
+    Args:
+        where: the cluster is.
+        place: of its head.
+        nodes: IP addresses of its nodes.
+
+    Raises:
+        LaunchError: none is an address of this machine.
+    """
+    if not any(map(_is_here, nodes)):
+        remedy = f"run `ray start --address={place}` here, or name its client server: ray://HOST:10001 of its head"
+        raise LaunchError(f"{where.named}: this machine is not a node of that cluster; {remedy}")
+
+
+def _is_here(address: str) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.bind((address, 0))
+        return True
+    return False
 
 
 async def check_listening(address: ClusterAddress) -> None:

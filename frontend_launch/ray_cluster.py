@@ -35,6 +35,7 @@ from frontend_launch.cluster_address import (
     VARIABLE,
     ClusterAddress,
     check_fields,
+    check_here,
     check_listening,
     cluster_address,
     is_client_server,
@@ -447,7 +448,8 @@ async def _check_answers(where: ClusterAddress) -> None:
         where: it is.
 
     Raises:
-        LaunchError: it refuses the token, or the token or the certificates for Ray's TLS are missing.
+        LaunchError: it refuses the token, or the token or the certificates for Ray's TLS are missing, or Ray would need
+            a node of it on this machine.
         ConnectionError: it does not answer, or not as Ray does.
     """
     if where.text == LOCAL:
@@ -486,8 +488,10 @@ async def _check_answers(where: ClusterAddress) -> None:
                 ping = ray_client_pb2.ClusterInfoRequest(type=ray_client_pb2.ClusterInfoType.PING)
                 await ray_client_pb2_grpc.RayletDriverStub(channel).ClusterInfo(ping, timeout=REACH_TIMEOUT_S)
             else:
-                which = gcs_service_pb2.GetClusterIdRequest()
-                await gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel).GetClusterId(which, timeout=REACH_TIMEOUT_S)
+                asked = gcs_service_pb2.GetAllNodeInfoRequest()
+                stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
+                found = await stub.GetAllNodeInfo(asked, timeout=REACH_TIMEOUT_S)
+                check_here(where, place, [node.node_manager_address for node in found.node_info_list])
     except AuthenticationError:
         raise LaunchError(f"{where.named}: {token_problem(os.environ, found=False)}") from None
     except grpc.RpcError as error:

@@ -8,6 +8,7 @@ import pytest
 
 from frontend_launch.cluster_address import (
     check_fields,
+    check_here,
     check_listening,
     cluster_address,
     cluster_of_run,
@@ -203,3 +204,18 @@ def test_an_unknown_field_of_a_runtime_environment_is_refused(name, remedy):
 def test_known_fields_of_a_runtime_environment_are_taken():
     """Those that Ray itself adds too."""
     check_fields("{…}", ["pip", "_nsight"], {"pip", "_nsight"})
+
+
+@pytest.mark.parametrize("nodes", [["127.0.0.1"], ["203.0.113.77", "127.0.0.2"], ["203.0.113.77", "0.0.0.0"]])
+def test_a_machine_that_is_a_node_is_taken(nodes):
+    """Any of its addresses will do."""
+    check_here(cluster_address("ray", "127.0.0.1:6379"), "127.0.0.1:6379", nodes)
+
+
+@pytest.mark.parametrize("nodes", [[], ["203.0.113.77"], ["198.51.100.3", "2001:db8::7"], ["host"]])
+def test_a_machine_that_is_no_node_is_refused(nodes):
+    """With both ways to get there."""
+    with pytest.raises(LaunchError) as refused:
+        check_here(cluster_address("ray", "head:6379"), "head:6379", nodes)
+    remedy = "run `ray start --address=head:6379` here, or name its client server: ray://HOST:10001 of its head"
+    assert str(refused.value) == f"RAY_ADDRESS head:6379: this machine is not a node of that cluster; {remedy}"
