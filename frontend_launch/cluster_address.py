@@ -185,7 +185,7 @@ def is_client_server(cluster: str, variable: str) -> bool:
 
 
 def check_here(where: ClusterAddress, place: str, nodes: Iterable[str]) -> None:
-    """Refuse a cluster that is not asked through its client server, where this machine is none of its nodes.
+    """Refuse a cluster that is not asked through its client server, where this machine is not one of its nodes.
 
     Args:
         where: the cluster is.

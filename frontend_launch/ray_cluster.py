@@ -448,8 +448,7 @@ async def _check_answers(where: ClusterAddress) -> None:
         where: it is.
 
     Raises:
-        LaunchError: it refuses the token, or the token or the certificates for Ray's TLS are missing, or Ray would need
-            a node of it on this machine.
+        LaunchError: it refuses the token, what its TLS needs is missing, or this machine is not one of its nodes.
         ConnectionError: it does not answer, or not as Ray does.
     """
     if where.text == LOCAL:
