@@ -360,6 +360,7 @@ async def reader(run: str, cluster: str) -> AsyncIterator[Reader]:
     Raises:
         LaunchError: it does not answer.
     """
+    silent = set[str]()
 
     async def read(part: Part, known: dict[int, int]) -> Added:
         try:
@@ -368,7 +369,9 @@ async def reader(run: str, cluster: str) -> AsyncIterator[Reader]:
                 found: Added = await ray_cluster.answer(actor.log_added.remote, known)
                 return found
         except (ActorLostError, TimeoutError) as error:
-            log.warning("%s on %s: %s", part.role, part.node or "this machine", str(error) or "it does not answer")
+            if part.actor not in silent:  # `--follow` asks on
+                log.warning("%s on %s: %s", part.role, part.node or "this machine", str(error) or "it does not answer")
+            silent.add(part.actor)
             return Added([], known)
 
     async with ray_cluster.connected("ray", cluster_of_run(run, cluster)):
