@@ -42,7 +42,7 @@ from loadgen.load.runner import Hooks
 from loadgen.load.worker_use import WorkersUse
 from loadgen.workers import job_text
 from loadgen.workers.clocks import ClockOffset, Exchange, agreed_start, estimate
-from loadgen.workers.messages import START_TIMEOUT_S, News, Order, Started, What, Worker, WorkerLostError
+from loadgen.workers.messages import START_TIMEOUT_S, News, Order, Started, What, Worker, WorkerLostError, whole
 from loadgen.workers.reach import only_here
 from loadgen.workers.rows import ClientRun, WorkerRun, late_ns, workers_use
 from loadgen.workers.spread import Seat
@@ -174,6 +174,7 @@ class WorkerLink(Link):
         self.cut_off = ""
         self._news: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._pieces: list[bytes] = []
+        self._within_s: float | None = None
         self._how, self._log_tail = "", ""
         self._patience: Alarm | None = None
 
@@ -187,8 +188,10 @@ class WorkerLink(Link):
         match news.what:
             case "frame":
                 self._pieces.append(news.frame)
-                if not news.more:
-                    self._news.put_nowait(b"".join(self._pieces))
+                if news.more:
+                    self.expect(self._within_s)  # the rest is under way
+                else:
+                    self._news.put_nowait(whole(self._pieces))
                     self._pieces.clear()
             case "late":
                 self.late_ns = news.late_ns
@@ -230,6 +233,7 @@ class WorkerLink(Link):
 
     @override
     def expect(self, within_s: float | None) -> None:
+        self._within_s = within_s
         if self._patience is not None:
             self._patience.cancel()
         self._patience = None if within_s is None else Alarm(within_s, self.abort)

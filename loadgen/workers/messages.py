@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
@@ -12,10 +14,13 @@ What: TypeAlias = Literal["begin", "start", "continue", "stop-sending", "stop", 
 START_TIMEOUT_S = 60.0
 """Patience for a worker's process and those of its clients to start."""
 
-PIECE_BYTES = 32 << 10
-"""Most of a message of a client in one piece; answers have less than two of them.
+PIECE_BYTES = 48 << 10
+"""Most of a message of a client in one piece."""
 
-Ray hands an answer of up to 100 KB over directly. A larger one goes through the object stores of both nodes, and where
+ANSWER_BYTES = 2 * PIECE_BYTES
+"""Most of messages in one answer.
+
+Ray hands an answer of up to 100 KiB over directly. A larger one goes through the object stores of both nodes, and where
 that of this machine is gone, Ray ends this process.
 """
 
@@ -41,7 +46,7 @@ class News(NamedTuple):
 
     Attributes:
         client: its number in the run.
-        what: a `frame` is a message of the client, or a piece of it; `late` says how much later than agreed it got the
+        what: a `frame` is a piece of a message of the client; `late` says how much later than agreed it got the
             start; `stopped` that a signal holds it; `cut off` that the worker will soon be out of reach; `lost` that it
             sends no more.
         frame: of `frame`.
@@ -61,17 +66,23 @@ class News(NamedTuple):
 
 
 def pieces(client: int, frame: bytes) -> list[News]:
-    """A message of a client, in pieces.
+    """A message of a client, compressed and in pieces: histograms are mostly zeros.
 
     Args:
         client: its number in the run.
-        frame: the message; not empty.
+        frame: the message.
     """
-    begins = range(0, len(frame), PIECE_BYTES)
+    packed = zlib.compress(frame, level=1)
+    begins = range(0, len(packed), PIECE_BYTES)
     return [
-        News(client, "frame", frame[begin : begin + PIECE_BYTES], more=begin + PIECE_BYTES < len(frame))
+        News(client, "frame", packed[begin : begin + PIECE_BYTES], more=begin + PIECE_BYTES < len(packed))
         for begin in begins
     ]
+
+
+def whole(packed: Iterable[bytes]) -> bytes:
+    """The message of its pieces, see `pieces`."""
+    return zlib.decompress(b"".join(packed))
 
 
 class Identity(NamedTuple):

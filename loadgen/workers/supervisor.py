@@ -32,7 +32,17 @@ from loadgen.errors import ConfigError, TargetError
 from loadgen.load.client_messages import Begin, Continue, Failed, Start, Stop, StopSending, encode, read_frame, write
 from loadgen.load.clients import lost, reach_client, start_client
 from loadgen.workers import job_text
-from loadgen.workers.messages import PIECE_BYTES, START_TIMEOUT_S, Identity, News, Order, Started, Worker, pieces
+from loadgen.workers.messages import (
+    ANSWER_BYTES,
+    PIECE_BYTES,
+    START_TIMEOUT_S,
+    Identity,
+    News,
+    Order,
+    Started,
+    Worker,
+    pieces,
+)
 
 
 def identity() -> Identity:
@@ -95,7 +105,7 @@ class Supervisor(Supervision, Worker):
         found: list[News] = []
         with contextlib.suppress(TimeoutError):
             found.append(await asyncio.wait_for(self._news.get(), wait_s))
-        while not self._news.empty() and sum(len(one.frame) for one in found) < PIECE_BYTES:
+        while not self._news.empty() and sum(len(one.frame) for one in found) <= ANSWER_BYTES - PIECE_BYTES:
             found.append(self._news.get_nowait())
         return found
 
@@ -128,8 +138,7 @@ class Supervisor(Supervision, Worker):
                 try:
                     write(writer, Begin(job_text.decode(order.text)))
                 except ConfigError as error:
-                    frame = encode(Failed(TargetError(str(error))))
-                    self._news.put_nowait(News(order.client, "frame", frame))
+                    self._put_frame(order.client, encode(Failed(TargetError(str(error)))))
             case "start":
                 write(writer, Start(order.at_ns))
                 late_ns = max(0, time.monotonic_ns() - order.at_ns)
@@ -143,12 +152,15 @@ class Supervisor(Supervision, Worker):
             case _:
                 assert_never(order.what)
 
+    def _put_frame(self, client: int, frame: bytes) -> None:
+        for piece in pieces(client, frame):
+            self._news.put_nowait(piece)
+
     async def _collect(self, number: int, reader: asyncio.StreamReader) -> None:
         """Hand on the messages of a client until it sends no more."""
         with contextlib.suppress(EOFError):
             while True:
-                for piece in pieces(number, await read_frame(reader)):
-                    self._news.put_nowait(piece)
+                self._put_frame(number, await read_frame(reader))
         error = await lost(self._processes[number])
         self._news.put_nowait(News(number, "lost", text=str(error), log_tail=error.log_tail))
 

@@ -11,6 +11,8 @@ from dataclasses import replace
 import pytest
 import uvloop
 from cluster_of_tests import abandoned, answering, seats
+from hypothesis import given
+from hypothesis import strategies as st
 
 from frontend_launch import supervision
 from frontend_launch.errors import LaunchError
@@ -24,7 +26,7 @@ from loadgen.load.runner import Hooks
 from loadgen.load.target import Outcome
 from loadgen.workers import leader, supervisor
 from loadgen.workers.leader import leading
-from loadgen.workers.messages import PIECE_BYTES, News, Started, Worker, WorkerLostError, pieces
+from loadgen.workers.messages import ANSWER_BYTES, PIECE_BYTES, News, Started, Worker, WorkerLostError, pieces, whole
 from loadgen.workers.supervisor import Supervisor
 
 DEADLINE_S = 60.0
@@ -150,7 +152,8 @@ class Played(Worker):
     async def tell(self, orders):
         for client, what, _, _ in orders:
             for message in self._answers(what):
-                self._news.put_nowait(News(client, "frame", encode(message)))
+                for piece in pieces(client, encode(message)):
+                    self._news.put_nowait(piece)
 
     def _answers(self, what):
         match what:
@@ -176,16 +179,6 @@ class Played(Worker):
         pass
 
 
-class InPieces(Played):
-    """A worker that hands messages on in pieces."""
-
-    async def tell(self, orders):
-        for client, what, _, _ in orders:
-            for message in self._answers(what):
-                for piece in pieces(client, encode(message)):
-                    self._news.put_nowait(piece)
-
-
 class CutOff(Played):
     """A worker that is cut off once its clients have begun."""
 
@@ -202,7 +195,7 @@ def test_messages_in_pieces(monkeypatch, most_bytes):
     monkeypatch.setattr("loadgen.workers.messages.PIECE_BYTES", most_bytes)
 
     async def scenario():
-        workers, end = [InPieces(), InPieces()], asyncio.Event()
+        workers, end = [Played(), Played()], asyncio.Event()
         async with asyncio.timeout(DEADLINE_S), answering() as (_, job), leading("x", seats(4, workers)) as led:
             return await led.run(replace(job, requests=10**9), end, Hooks(on_interval=lambda _: end.set()))
 
@@ -225,12 +218,23 @@ def test_a_run_that_is_cut_off_ends_with_what_was_measured(caplog):
     ]
 
 
-def test_one_answer_with_news_has_less_than_two_pieces():
+@given(st.binary(max_size=300), st.integers(1, 20))
+def test_pieces_make_the_message(frame, most_bytes):
+    """Each but the last says that more follows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("loadgen.workers.messages.PIECE_BYTES", most_bytes)
+        found = pieces(3, frame)
+    assert whole(piece.frame for piece in found) == frame
+    assert [piece.more for piece in found] == [True] * (len(found) - 1) + [False]
+    assert all(piece.client == 3 and 0 < len(piece.frame) <= most_bytes for piece in found)
+
+
+def test_an_answer_with_news_is_bounded():
     """A larger one would be handed over in another way, which needs more of the cluster."""
 
     async def scenario():
         worker, sizes = Supervisor(abandoned), []
-        for piece in pieces(0, bytes(10 * PIECE_BYTES + 1)):
+        for piece in pieces(0, os.urandom(10 * PIECE_BYTES)):
             worker._news.put_nowait(piece)
         while found := await worker.news(0.0):
             sizes.append(sum(len(one.frame) for one in found))
@@ -238,8 +242,9 @@ def test_one_answer_with_news_has_less_than_two_pieces():
         return sizes
 
     sizes = uvloop.run(scenario())
-    assert sum(sizes) == 10 * PIECE_BYTES + 1
-    assert max(sizes) < 2 * PIECE_BYTES
+    assert sum(sizes) >= 10 * PIECE_BYTES
+    assert max(sizes) <= ANSWER_BYTES
+    assert len(sizes) == 6
 
 
 class Failing(Played):
