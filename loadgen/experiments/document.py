@@ -50,13 +50,19 @@ from loadgen.servers.server import Readings, ServerFacts
 NOT_JUDGED = "certificate not judged: nothing was measured"
 
 
-def _ending(server: ServerFacts, record: Record, lost: str | None) -> tuple[Ending, str | None]:
-    """Why the run ended, and how the server was lost if it was."""
-    if record.ended is Ending.STOPPED and lost is None:
-        failure = server.deployment.failure if server.deployment is not None else None
-        if failure is None:
-            return Ending.INTERRUPTED, None
-        lost = str(failure)
+def end_of_run(server: ServerFacts, record: Record, lost: str | None) -> tuple[Ending, str | None]:
+    """Why the run ended, and how the server was lost if it was.
+
+    Args:
+        server: what was loaded.
+        record: of the run.
+        lost: how the readings after the run found the server lost; None where they did not.
+    """
+    failure = server.deployment.failure if server.deployment is not None else None
+    if failure is not None and (record.ended is Ending.STOPPED or lost is not None):
+        lost = str(failure)  # which says more than that a page of metrics cannot be read
+    elif record.ended is Ending.STOPPED and lost is None:
+        return Ending.INTERRUPTED, None
     return (record.ended, None) if lost is None else (Ending.SERVER_LOST, lost)
 
 
@@ -164,7 +170,7 @@ def results_of(
     """
     model, serve = plan.model, plan.config.serve
     xla = isinstance(serve, Deploy) and serve.xla
-    ended, lost = _ending(server, record, readings.lost)
+    ended, lost = end_of_run(server, record, readings.lost)
     payload_bytes = plan.inputs.payload_bytes
     seen = readings.evidence(record, plan)  # before the measurements, which it may find to be of another load
     measurements = _measurements(record, readings)

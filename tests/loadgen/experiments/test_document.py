@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from loadgen.config import OpenLoop, Saturate
-from loadgen.experiments.document import broke_off, ended_because, varies
+from loadgen.experiments.document import broke_off, end_of_run, ended_because, varies
 from loadgen.load.arrivals import parse_arrivals
 from loadgen.load.dispatcher import MAX_UNANSWERED
 from loadgen.load.ending import Ending
@@ -62,6 +62,26 @@ def test_a_client_that_is_behind_itself(unsent, cpu_share, says, timed_out):
     text = ended_because(Ending.OVERRUN, cast(Any, SimpleNamespace(window=300)), cast(Any, None), record, None)
     assert text is not None
     assert text.endswith(f": {says}")
+
+
+@pytest.mark.parametrize(
+    ("ended", "failure", "lost", "found"),
+    [
+        (Ending.DURATION, None, None, (Ending.DURATION, None)),
+        (Ending.STOPPED, None, None, (Ending.INTERRUPTED, None)),
+        (Ending.STOPPED, "frontends ended", None, (Ending.SERVER_LOST, "frontends ended")),
+        (Ending.DURATION, None, "no page", (Ending.SERVER_LOST, "no page")),
+        (Ending.STOPPED, None, "no page", (Ending.SERVER_LOST, "no page")),
+        (Ending.STOPPED, "frontends ended", "no page", (Ending.SERVER_LOST, "frontends ended")),
+        (Ending.CLIENT_LOST, "frontends ended", "no page", (Ending.SERVER_LOST, "frontends ended")),
+        (Ending.CLIENT_LOST, "frontends ended", None, (Ending.CLIENT_LOST, None)),
+        (Ending.DURATION, "frontends ended", None, (Ending.DURATION, None)),
+    ],
+)
+def test_a_server_that_is_lost(ended, failure, lost, found):
+    """What saw the process end says more than a page of metrics that cannot be read."""
+    server = cast(Any, SimpleNamespace(deployment=SimpleNamespace(failure=failure)))
+    assert end_of_run(server, Record(ended=ended), lost) == found
 
 
 @pytest.mark.parametrize(
