@@ -15,8 +15,8 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import ray
 from ray._private import state
@@ -44,7 +44,7 @@ from frontend_launch.cluster_address import (
     token_problem,
 )
 from frontend_launch.cluster_head import HEAD_LOST, Head
-from frontend_launch.errors import ActorLostError, HeadLostError, LaunchError
+from frontend_launch.errors import ActorLostError, HeadLostError, LaunchError, UnavailableError
 from frontend_launch.launch.cluster import Bundle, ClusterUse, Node, shortage
 from frontend_launch.quantities import plural
 from frontend_launch.supervision import own_version
@@ -83,6 +83,8 @@ LOCAL_STORE_BYTES = 100 << 20
 INSTALL = f"install this version there, or name a runtime environment with it in {ENVIRONMENT}"
 """The remedy for a node without loadgen, or with another version."""
 
+T = TypeVar("T")
+
 _head: Head
 """Of the cluster that this process is connected to."""
 
@@ -96,8 +98,12 @@ def head_lost() -> bool:
     return _head.lost
 
 
-def nodes() -> list[Node]:
-    """The nodes that are alive, of the cluster that this process is connected to."""
+async def nodes() -> list[Node]:
+    """The nodes that are alive, of the cluster that this process is connected to.
+
+    Raises:
+        HeadLostError: its head does not say.
+    """
     return [
         Node(
             row["NodeID"],
@@ -106,9 +112,20 @@ def nodes() -> list[Node]:
             int(row["Resources"].get("CPU", 0)),
             int(row["Resources"].get("GPU", 0)),
         )
-        for row in ray.nodes()
+        for row in await _asked(ray.nodes)
         if row["Alive"]
     ]
+
+
+async def _asked(work: Callable[[], T]) -> T:
+    """What a call returns that may wait for the head of the cluster, as long as that takes.
+
+    Raises:
+        HeadLostError: the head is lost meanwhile.
+        Exception: that the call raised.
+    """
+    found: T = await answer(in_daemon, work)
+    return found
 
 
 def own_node(cluster: str) -> str:
@@ -129,7 +146,7 @@ def address(cluster: str) -> str:
     return str(ray.get_runtime_context().gcs_address)
 
 
-def actor(kind: type, node_id: str, cpus: float, name: str | None = None) -> Any:
+async def actor(kind: type, node_id: str, cpus: float, name: str | None = None) -> Any:
     """The handle of a new actor on a node.
 
     Args:
@@ -137,10 +154,13 @@ def actor(kind: type, node_id: str, cpus: float, name: str | None = None) -> Any
         node_id: of the node.
         cpus: cores to reserve.
         name: by which other programs find it; None for none.
+
+    Raises:
+        HeadLostError: the head of the cluster is lost.
     """
     where = NodeAffinitySchedulingStrategy(node_id, soft=False)
     named = {"name": name, "namespace": _NAMESPACE, "max_restarts": 0, "scheduling_strategy": where}
-    return ray.remote(kind).options(num_cpus=cpus, **named).remote()
+    return await _asked(ray.remote(kind).options(num_cpus=cpus, **named).remote)
 
 
 async def found(name: str) -> Any:
@@ -162,7 +182,7 @@ async def found(name: str) -> Any:
         raise ActorLostError("the actor that supervises it is gone") from None
 
 
-def actor_in(group: PlacementGroup, place: int, kind: type, bundle: Bundle, name: str) -> Any:
+async def actor_in(group: PlacementGroup, place: int, kind: type, bundle: Bundle, name: str) -> Any:
     """The handle of a new actor in a bundle of a placement group.
 
     Args:
@@ -171,10 +191,13 @@ def actor_in(group: PlacementGroup, place: int, kind: type, bundle: Bundle, name
         kind: its class, which the nodes have too.
         bundle: what it has.
         name: by which other programs find it.
+
+    Raises:
+        HeadLostError: the head of the cluster is lost.
     """
     where = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=place)
     named = {"name": name, "namespace": _NAMESPACE, "max_restarts": 0, "scheduling_strategy": where}
-    return ray.remote(kind).options(num_cpus=bundle.cpus, num_gpus=bundle.gpus, **named).remote()
+    return await _asked(ray.remote(kind).options(num_cpus=bundle.cpus, num_gpus=bundle.gpus, **named).remote)
 
 
 async def kill(handle: Any) -> None:
@@ -202,8 +225,12 @@ async def until_free(cluster: str, wanted: Sequence[tuple[str, str, Bundle]]) ->
                     told = True
                 await asyncio.sleep(FREE_EVERY_S)
     except TimeoutError:
+        if not await _head.answers():
+            raise HeadLostError(HEAD_LOST) from None
         if lack is not None:
             raise LaunchError(lack) from None
+    except HeadLostError:
+        raise
     except Exception as error:  # what cannot be started there says so itself
         log.debug("what the nodes have free is unknown: %r", error)
 
@@ -212,7 +239,7 @@ async def _use_of(cluster: str, wanted: Sequence[tuple[str, str, Bundle]]) -> Cl
     if is_client_server(cluster, os.environ.get(VARIABLE, "")):
         found: ClusterUse = await run_on(wanted[0][1], use)
         return found
-    return await in_daemon(use)
+    return await _asked(use)
 
 
 def use() -> ClusterUse:
@@ -264,11 +291,9 @@ async def reserved(bundles: Sequence[tuple[str, Bundle]], timeout_s: float) -> A
     Raises:
         LaunchError: they have not.
     """
-    group = placement_group(
-        [{name: n for name, n in (("CPU", one.cpus), ("GPU", one.gpus)) if n} for _, one in bundles],
-        strategy="PACK",
-        bundle_label_selector=[{_NODE_LABEL: node_id} for node_id, _ in bundles],
-    )
+    wanted = [{name: n for name, n in (("CPU", one.cpus), ("GPU", one.gpus)) if n} for _, one in bundles]
+    where = [{_NODE_LABEL: node_id} for node_id, _ in bundles]
+    group = await _asked(lambda: placement_group(wanted, strategy="PACK", bundle_label_selector=where))
     try:
         try:
             async with asyncio.timeout(timeout_s):
@@ -278,6 +303,8 @@ async def reserved(bundles: Sequence[tuple[str, Bundle]], timeout_s: float) -> A
             total = plural(cpus, "core") + (f" and {plural(gpus, 'GPU')}" if gpus else "")
             text = f"the cluster has not reserved {total} within {timeout_s:g} s"
             raise LaunchError(f"{text}; end what uses its nodes (`ray status`), or use fewer replicas") from None
+        except HeadLostError:
+            raise
         except ActorLostError as error:
             raise LaunchError(f"the cluster reserves no cores: {error}") from None
         yield group
@@ -352,10 +379,11 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
     Raises:
         LaunchError: it does not answer.
     """
-    if ray.is_initialized():
-        yield
-        return
     where = where or cluster_address(cluster, os.environ.get(VARIABLE, ""))
+    if ray.is_initialized():
+        with _available(where):
+            yield
+        return
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     # Standard output may be a document. What Ray says there of a lost worker comes as an error too.
     setattr(ray._private.worker, "print_to_stdstream", lambda *_, **__: None)  # noqa: B010 - it is not public
@@ -374,6 +402,7 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
         await _check_answers(where)
         session = _Session(options)
         await session.connected(CONNECT_TIMEOUT_S)
+        logging.getLogger("ray").setLevel(logging.CRITICAL)  # Ray's client sets it
     except TimeoutError:
         raise LaunchError(_refusal(where, f"no answer within {CONNECT_TIMEOUT_S:g} s")) from None
     except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -386,13 +415,32 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
     _head = Head(ray.nodes)
     watching = asyncio.create_task(_head.watch(), name="watching the head of the cluster")
     try:
-        if environment or ray.get_runtime_context().runtime_env:  # which a job of Ray has from the cluster
-            await gather_all(*(_prepared(node, given) for node in nodes() if node.cpus))
-        yield
+        with _available(where):
+            if environment or ray.get_runtime_context().runtime_env:  # which a job of Ray has from the cluster
+                await gather_all(*(_prepared(node, given) for node in await nodes() if node.cpus))
+            yield
     finally:
         watching.cancel()
         await to_completion(session.end())
         _keep_termination()
+
+
+@contextlib.contextmanager
+def _available(where: ClusterAddress) -> Iterator[None]:
+    """A cluster whose head is lost, now or in the context, is not there.
+
+    Args:
+        where: it is.
+
+    Raises:
+        UnavailableError: it is not there.
+    """
+    try:
+        if _head.lost:
+            raise HeadLostError(HEAD_LOST)
+        yield
+    except HeadLostError as error:
+        raise UnavailableError(f"{where.named}: {error}; check that its head runs") from None
 
 
 def _environment(given: str) -> dict[str, Any] | None:

@@ -16,7 +16,15 @@ from types import TracebackType
 from frontend_launch.admin import AdminClient
 from frontend_launch.affinity import affinity
 from frontend_launch.errors import AdminError, LaunchError
-from frontend_launch.launch.launcher import MODEL_VERSION, DeploymentConfig, Endpoint, Launcher, Running, ending
+from frontend_launch.launch.launcher import (
+    HEAD_GONE,
+    MODEL_VERSION,
+    DeploymentConfig,
+    Endpoint,
+    Launcher,
+    Running,
+    ending,
+)
 from frontend_launch.launch.placement import OWN_ROLES, Assignment, difference
 from frontend_launch.launch.restarts import Restarts
 from frontend_launch.metrics_client import MetricsClient
@@ -269,7 +277,7 @@ class Deployment:
             await self._fail(f"{part.role} {ending(code)}", part)
         elif service != "replica":
             log.warning("%s %s; queries are served without it", part.role, ending(code))
-        elif self._up and await self._replaced(part, ending(code)):
+        elif self._up and code != HEAD_GONE and await self._replaced(part, ending(code)):
             return
         elif not self._left(int(number) % len(self.endpoints)):
             whose = "" if len(self.endpoints) == 1 else " of its frontend"

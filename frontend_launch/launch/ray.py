@@ -80,7 +80,7 @@ async def survey(cluster: str) -> ClusterTopology:
         PlacementError: no node has a core.
     """
     async with ray_cluster.connected(cluster):
-        usable = _usable()
+        usable = await _usable()
         if not usable:
             raise PlacementError(f"cluster {cluster}: no node of the cluster has a core; start nodes with cores")
         found = await gather_all(*(_surveyed(label, node) for label, node in usable.items()))
@@ -88,8 +88,8 @@ async def survey(cluster: str) -> ClusterTopology:
         return ClusterTopology(tuple(found), next((label for label in usable if usable[label].node_id == own), ""))
 
 
-def _usable() -> dict[str, Node]:
-    return {label: node for label, node in named(ray_cluster.nodes()).items() if node.cpus}
+async def _usable() -> dict[str, Node]:
+    return {label: node for label, node in named(await ray_cluster.nodes()).items() if node.cpus}
 
 
 async def _surveyed(label: str, node: Node) -> Topology:
@@ -208,7 +208,7 @@ class RayLauncher(Launcher):
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(ray_cluster.connected(self._config.cluster))
             stack.push_async_callback(self._end_actors)
-            self._nodes, self._own = _usable(), ray_cluster.own_node(self._config.cluster)
+            self._nodes, self._own = await _usable(), ray_cluster.own_node(self._config.cluster)
             self._kept.cluster = ray_cluster.address(self._config.cluster)
             rows = self._config.placement.started
             if gone := sorted({row.node for row in rows} - self._nodes.keys()):
@@ -273,9 +273,9 @@ class RayLauncher(Launcher):
     async def _start(self, command: Command, read_stdout: bool) -> ActorPart:
         role, node = command.role, self.node_of(command.role)
         name = f"{self._directory.name}/{role}/{next(self._numbers)}"
-        actor = self._actor(role, name)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
+                actor = await self._actor(role, name)
                 await self._check_gpu(role, actor)
                 pid: int = await ray_cluster.answer(actor.start.remote, command, read_stdout)
         except TimeoutError:
@@ -303,7 +303,7 @@ class RayLauncher(Launcher):
             text = f"{role} on {node}: Ray reserved GPU {given}, the plan has {', '.join(sorted(planned))}"
             raise LaunchError(f"{text}; end what has GPUs there, or name others with --gpus")
 
-    def _actor(self, role: str, name: str) -> Any:
+    async def _actor(self, role: str, name: str) -> Any:
         """A new actor on the node of a part, in its bundle where it has one.
 
         Args:
@@ -312,9 +312,9 @@ class RayLauncher(Launcher):
         """
         if role in self._bundles:
             place, bundle = self._bundles[role]
-            handle = ray_cluster.actor_in(self._group, place, ProcessSupervisor, bundle, name)
+            handle = await ray_cluster.actor_in(self._group, place, ProcessSupervisor, bundle, name)
         else:
-            handle = ray_cluster.actor(ProcessSupervisor, self._nodes[self.node_of(role)].node_id, 0, name)
+            handle = await ray_cluster.actor(ProcessSupervisor, self._nodes[self.node_of(role)].node_id, 0, name)
         self._actors[role] = handle
         return handle
 

@@ -111,7 +111,7 @@ async def workers(
         LaunchError: the cluster does not answer, or has no node with a core.
     """
     async with ray_cluster.connected(cluster):
-        nodes = named(ray_cluster.nodes())
+        nodes = named(await ray_cluster.nodes())
         cores = {node.node_id: taken.get(label, taken.get(node.name, ())) for label, node in nodes.items()}
         # What a plan over the cluster has there, it has reserved; where that is all, clients share it.
         left = [replace(node, cpus=node.cpus - len(taken.get(label, ()))) for label, node in nodes.items()]
@@ -128,7 +128,7 @@ async def workers(
         try:
             for free in seats:
                 seat = replace(free, taken=cores[free.node.node_id])
-                actors.append(ray_cluster.actor(Supervisor, seat.node.node_id, seat.cpus))
+                actors.append(await ray_cluster.actor(Supervisor, seat.node.node_id, seat.cpus))
                 found.append((seat, RayWorker(actors[-1], seat.node.node_id)))
             yield found
         finally:

@@ -64,7 +64,7 @@ def test_a_run_against_a_server_ends_and_keeps_its_results(nodes, runs):
     found = runs.results()
     assert found["ended"] == "client_lost"
     assert "workers" in failed(found)
-    assert all(LOST in fault for row in found["workers"]["workers"] for fault in row["faults"])
+    assert any(LOST in fault for row in found["workers"]["workers"] for fault in row["faults"])
     assert all(row["completed"] > 0 for row in found["workers"]["workers"])
 
 
@@ -87,6 +87,7 @@ def test_a_client_server_that_is_gone_ends_a_run(nodes, runs):
         assert run.exit_code() == 6, run.log
     assert gone(pids)
     assert LOST in run.log
+    assert "data channel" not in run.log
     assert runs.results()["summary"]["completed"] > 0
 
 
@@ -98,3 +99,35 @@ def test_a_deployment_that_stays_ends_without_a_head(nodes, runs):
         assert run.exit_code() == 4, run.log
     assert gone(pids)
     assert LOST in run.log
+
+
+@pytest.mark.parametrize(
+    ("verb", "until", "code"),
+    [
+        (("saturate", "-d", "60s", *REPLICAS), "requests in flight", 4),
+        (("saturate", "-d", "60s", *REPLICAS), "ports on", 4),
+        (("rate", "--rate", "50", "-d", "60s", *REPLICAS, "--restart-replicas"), "thruput", 6),
+    ],
+    ids=["planned", "starting", "replacing"],
+)
+def test_a_head_that_dies_at_another_moment_ends_a_run(nodes, runs, verb, until, code):
+    """Nothing waits for it until Ray ends the program."""
+    with runs.running(*verb, until=until) as run:
+        pids = nodes.parts()
+        nodes.kill_head("gcs_server")
+        assert run.exit_code() == code, run.log
+    assert gone(pids)
+    assert LOST in run.log
+    assert len(runs.all_results()) == (code == 6)
+
+
+def test_a_sweep_ends_with_what_it_has(nodes, runs):
+    """Instead of more cells, which would have no workers."""
+    with (
+        counting_server(own_address()) as server,
+        runs.running("sweep", "--rates", "20,40,60", "-d", "25s", "--target", server.url, *CLIENTS) as run,
+    ):
+        nodes.kill_head("gcs_server")
+        assert run.exit_code() in (4, 6), run.log
+    assert LOST in run.log
+    assert len(runs.all_results()) == 1
