@@ -18,6 +18,13 @@ from frontend_launch.patience import Alarm
 LEASE_S = 10.0
 """Patience for the launcher to ask."""
 
+ANSWER_BYTES = 96 << 10
+"""Most of one answer of a supervisor.
+
+Ray hands an answer of up to 100 KiB over directly. A larger one goes through the object stores of both nodes, and where
+that of the launcher's machine is gone, Ray ends the launcher.
+"""
+
 PARENT_EVERY_S = 0.5
 """Between two looks at the parent of this process, which is another one when the node's manager is gone."""
 

@@ -45,7 +45,7 @@ from frontend_launch.launch.supervisor import NodeReport, ProcessSupervisor, nod
 from frontend_launch.launch.topology import Topology
 from frontend_launch.log_files import Added
 from frontend_launch.ports import Ports
-from frontend_launch.supervision import own_version
+from frontend_launch.supervision import ANSWER_BYTES, own_version
 from frontend_launch.tasks import gather_all
 
 log = logging.getLogger(__name__)
@@ -155,9 +155,13 @@ class ActorPart(Running):
     async def keep_log(self) -> None:
         with contextlib.suppress(ActorLostError, TimeoutError, OSError):
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                logs: Mapping[str, bytes] = await ray_cluster.answer(self._actor.logs.remote)
-            for name, content in logs.items():
-                (self._launcher.log_directory / name).write_bytes(content)
+                logs: Mapping[str, int] = await ray_cluster.answer(self._actor.logs.remote)
+                for name, size in logs.items():
+                    pieces = [
+                        await ray_cluster.answer(self._actor.log_piece.remote, name, begin)
+                        for begin in range(0, size, ANSWER_BYTES)
+                    ]
+                    (self._launcher.log_directory / name).write_bytes(b"".join(pieces))
 
     @override
     async def stop(self) -> None:

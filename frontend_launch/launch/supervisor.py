@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from frontend_launch.affinity import affinity, pin
 from frontend_launch.children import Command, Process, start
 from frontend_launch.launch.topology import Topology, discover, first_cores
 from frontend_launch.log_files import Added, added, tail
-from frontend_launch.supervision import Supervision, module_path, own_version
+from frontend_launch.supervision import ANSWER_BYTES, Supervision, module_path, own_version
 
 
 class NodeReport(NamedTuple):
@@ -46,6 +47,7 @@ class ProcessSupervisor(Supervision):
 
     _process: Process | None = None
     _directory = Path()
+    _logs: Mapping[str, bytes] = {}
 
     async def gpus(self) -> str:
         """The GPUs that the cluster reserved, by their numbers."""
@@ -96,9 +98,14 @@ class ProcessSupervisor(Supervision):
         """The last lines of its logs."""
         return await self._started.log_tail(lines)
 
-    async def logs(self) -> dict[str, bytes]:
-        """The ends of its logs, by the names of their files."""
-        return {path.name: tail(path) for path in sorted(self._directory.glob(f"{self._started.role}.*"))}
+    async def logs(self) -> dict[str, int]:
+        """The bytes of its logs, by the names of their files, from now on in `log_piece`; of long ones the end."""
+        self._logs = {path.name: tail(path) for path in sorted(self._directory.glob(f"{self._started.role}.*"))}
+        return {name: len(log) for name, log in self._logs.items()}
+
+    async def log_piece(self, name: str, begin: int) -> bytes:
+        """A log from a byte on, as far as one answer has room."""
+        return self._logs[name][begin : begin + ANSWER_BYTES]
 
     async def log_added(self, read: dict[int, int]) -> Added:
         """The lines of its logs that were added since the last look, see `frontend_launch.log_files.added`."""

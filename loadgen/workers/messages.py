@@ -8,21 +8,15 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from frontend_launch.launch.placement import Assignment
+from frontend_launch.supervision import ANSWER_BYTES
 
 What: TypeAlias = Literal["begin", "start", "continue", "stop-sending", "stop", "resume", "abort"]
 
 START_TIMEOUT_S = 60.0
 """Patience for a worker's process and those of its clients to start."""
 
-PIECE_BYTES = 48 << 10
+PIECE_BYTES = ANSWER_BYTES // 2
 """Most of a message of a client in one piece."""
-
-ANSWER_BYTES = 2 * PIECE_BYTES
-"""Most of messages in one answer.
-
-Ray hands an answer of up to 100 KiB over directly. A larger one goes through the object stores of both nodes, and where
-that of this machine is gone, Ray ends this process.
-"""
 
 
 class Order(NamedTuple):

@@ -26,14 +26,13 @@ from frontend_launch.launch.placement import Assignment, plan, share_out
 from frontend_launch.launch.placement_request import PlacementRequest
 from frontend_launch.launch.topology import Topology, discover
 from frontend_launch.stopped import StoppedProcesses
-from frontend_launch.supervision import Supervision, module_path, own_version
+from frontend_launch.supervision import ANSWER_BYTES, Supervision, module_path, own_version
 from frontend_launch.tasks import gather_all
 from loadgen.errors import ConfigError, TargetError
 from loadgen.load.client_messages import Begin, Continue, Failed, Start, Stop, StopSending, encode, read_frame, write
 from loadgen.load.clients import lost, reach_client, start_client
 from loadgen.workers import job_text
 from loadgen.workers.messages import (
-    ANSWER_BYTES,
     PIECE_BYTES,
     START_TIMEOUT_S,
     Identity,

@@ -44,6 +44,20 @@ async def supervised(code: str, ended: asyncio.Event | None = None):
         await made.close()
 
 
+def test_a_long_log_is_handed_over_in_pieces(monkeypatch):
+    """As it was when its size was asked for."""
+    monkeypatch.setattr("frontend_launch.launch.supervisor.ANSWER_BYTES", 4)
+
+    async def act() -> None:
+        async with supervised(SERVES) as (made, _):
+            await made.first_line()
+            size = (await made.logs())["replica-0.err"]
+            pieces = [await made.log_piece("replica-0.err", begin) for begin in range(0, size, 4)]
+            assert pieces == [b"an e", b"rror", b"\n"]
+
+    asyncio.run(act())
+
+
 def test_a_process_is_started_watched_and_ended():
     """On its core; its logs are handed over, and nothing is left."""
 
@@ -52,7 +66,9 @@ def test_a_process_is_started_watched_and_ended():
             assert await made.first_line() == b"ready\n"
             assert await made.cores() == affinity(pid) == (min(os.sched_getaffinity(0)),)
             assert await made.exit_code(0) is None
-            assert await made.logs() == {"replica-0.err": b"an error\n", "replica-0.log": b"a line"}
+            assert await made.logs() == {"replica-0.err": 9, "replica-0.log": 6}
+            assert await made.log_piece("replica-0.err", 0) == b"an error\n"
+            assert await made.log_piece("replica-0.err", 9) == b""
             assert await made.log_tail(1) == "a line\nan error"
             assert await made.gpus() == os.environ.get("CUDA_VISIBLE_DEVICES", "")
         assert affinity(pid) == ()

@@ -26,7 +26,7 @@ from loadgen.load.runner import Hooks
 from loadgen.load.target import Outcome
 from loadgen.workers import leader, supervisor
 from loadgen.workers.leader import leading
-from loadgen.workers.messages import ANSWER_BYTES, PIECE_BYTES, News, Started, Worker, WorkerLostError, pieces, whole
+from loadgen.workers.messages import PIECE_BYTES, News, Started, Worker, WorkerLostError, pieces, whole
 from loadgen.workers.supervisor import Supervisor
 
 DEADLINE_S = 60.0
@@ -243,7 +243,7 @@ def test_an_answer_with_news_is_bounded():
 
     sizes = uvloop.run(scenario())
     assert sum(sizes) >= 10 * PIECE_BYTES
-    assert max(sizes) <= ANSWER_BYTES
+    assert max(sizes) <= supervision.ANSWER_BYTES
     assert len(sizes) == 6
 
 
