@@ -182,6 +182,7 @@ def test_a_host_without_an_address_is_said_at_once():
 
 def test_a_server_that_is_down_is_said_before_anything_is_measured(tmp_path):
     """Not after the trial of the client by itself."""
+    pytest.importorskip("httptools", reason="needs the extra oip")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and never listens
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/predict"
@@ -500,10 +501,11 @@ def test_sweeps_that_would_never_end(arguments, text):
             ("saturate", *MODEL, "--topology", "x", "--dry-run"),
             "--topology x: does not begin with a name; write cpus=0-31,gpus=0-1 and, if it matters, smt=2,numa=2",
         ),
-        (
+        pytest.param(
             ("up", *MODEL, "--frontends-cpus", "0"),
             "--frontends-cpus 0: this runtime has no process 'frontends', only redis, management, query; "
             "use --query-cpus, or --runtime process",
+            marks=pytest.mark.skipif(find_spec("aiodocker") is None, reason="needs the extra docker"),
         ),
         (
             ("rate", *MODEL, "--arrivals", "trace:x", "--time-scale", "nan"),
