@@ -77,7 +77,7 @@ def test_frontends_that_stay_stopped_end_the_run(tmp_path, monkeypatch, caplog):
 def test_a_replica_that_dies_is_replaced_and_nothing_is_lost(tmp_path):
     """The run goes on with as many replicas as before, and the results say what happened."""
     two = ("-r", "2", "--cpus-per-replica", "1", "--allow-overlap", "--restart-replicas")
-    command = started(noop(tmp_path, "saturate", *two, "-d", "5s", "--max-in-flight", "100"))
+    command = started(noop(tmp_path, "saturate", *two, "-d", "15s", "--max-in-flight", "100"))
     first = process_of(command, "replica-1")
     assert first is not None
     os.kill(first, signal.SIGKILL)

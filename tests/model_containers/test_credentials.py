@@ -83,7 +83,7 @@ def test_what_is_no_file(tmp_path, monkeypatch, path):
     """Has no end, no writer or no content."""
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe", 0o600)
-    with pytest.raises(ValueError, match=r"no file; save them in one|Is a directory"):
+    with pytest.raises(ValueError, match=r"not a file; save them in one|Is a directory"):
         credentials.read(Path(path))
 
 

@@ -122,7 +122,8 @@ def replaced(soaked: Soaked) -> dict[str, int]:
     for note in soaked.ended.document["notes"]:
         role, text, rest = note.partition(" was replaced ")
         if text:
-            found[role] = int(rest.split()[0])
+            how_often = rest.split()[0].strip(",")
+            found[role] = {"once": 1, "twice": 2}.get(how_often) or int(how_often)
     return found
 
 
