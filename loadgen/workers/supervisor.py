@@ -103,7 +103,8 @@ class Supervisor(Supervision, Worker):
         self._renew()
         found: list[News] = []
         with contextlib.suppress(TimeoutError):
-            found.append(await asyncio.wait_for(self._news.get(), wait_s))
+            async with asyncio.timeout(wait_s):  # `wait_for` loses a cancellation that comes with the news
+                found.append(await self._news.get())
         while not self._news.empty() and sum(len(one.frame) for one in found) <= ANSWER_BYTES - PIECE_BYTES:
             found.append(self._news.get_nowait())
         return found

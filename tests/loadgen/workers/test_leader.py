@@ -169,7 +169,8 @@ class Played(Worker):
 
     async def news(self, wait_s):
         with contextlib.suppress(TimeoutError):
-            return [await asyncio.wait_for(self._news.get(), wait_s)]
+            async with asyncio.timeout(wait_s):
+                return [await self._news.get()]
         return []
 
     async def close(self):
@@ -245,6 +246,25 @@ def test_an_answer_with_news_is_bounded():
     assert sum(sizes) >= 10 * PIECE_BYTES
     assert max(sizes) <= supervision.ANSWER_BYTES
     assert len(sizes) == 6
+
+
+def test_a_question_for_news_that_is_cancelled_as_they_come():
+    """It ends, and they are there for the next one."""
+
+    async def scenario():
+        worker = Supervisor(abandoned)
+        asking = asyncio.create_task(worker.news(DEADLINE_S))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        worker._news.put_nowait(News(0, "late", late_ns=7))
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        found = await worker.news(DEADLINE_S)
+        await worker.close()
+        return found
+
+    assert uvloop.run(scenario()) == [News(0, "late", late_ns=7)]
 
 
 class Failing(Played):
