@@ -1,4 +1,4 @@
-"""Workers on nodes with an address each: counts reconcile, bytes cross interfaces, and a slow link is no start skew."""
+"""Nodes with an address each: counts reconcile, bytes cross interfaces, and a slow link is latency, not start skew."""
 
 import json
 import subprocess
@@ -15,6 +15,9 @@ LOADS = {
     "rate": ("rate", "--rate", "200", "-d", "5s"),
     "capacity": ("capacity", "--slo", "p99<10s", "--start", "50", "--probes", "2", "-d", "1s", "--confirm-for", "1s"),
 }
+OVER_THE_WIRE = 5
+"""Requests of a schedule that may be on their way when frontends are asked."""
+
 SMALLEST_BYTES = 60
 """Of a request: its header, without those of TCP, IP and Ethernet."""
 
@@ -25,19 +28,25 @@ def cluster():
         yield found
 
 
+def measured(cluster, directory, *arguments):
+    """The results of a run of the program on the head, one document for each measurement."""
+    words = [sys.executable, "-m", "loadgen", *arguments, "--no-ceiling", "--allow-invalid"]
+    words += ["--results-dir", str(directory)]
+    run = subprocess.run(
+        cluster.command(HEAD, *words), env=ENVIRONMENT, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert run.returncode in (0, 8), run.stderr
+    found = [json.loads(path.read_text()) for path in directory.rglob("results-*.json")]
+    assert found
+    return found
+
+
 @pytest.mark.parametrize("load", LOADS.values(), ids=LOADS)
 def test_a_slow_link_is_latency_and_no_skew(cluster, tmp_path, load):
     """The clocks of all namespaces are one, so that the true offset is 0: it lies within the error that is stated."""
     left = {address: cluster.sent_bytes(address) for address in (NEAR, FAR)}
     with cluster.server() as (url, counted):
-        words = [sys.executable, "-m", "loadgen", *load, "--target", url, "--workers", "ray", "--clients", "2"]
-        words += ["--no-ceiling", "--allow-invalid", "--results-dir", str(tmp_path)]
-        run = subprocess.run(
-            cluster.command(HEAD, *words), env=ENVIRONMENT, capture_output=True, text=True, timeout=200, check=False
-        )
-    assert run.returncode in (0, 8), run.stderr
-    found = [json.loads(path.read_text()) for path in tmp_path.rglob("results-*.json")]
-    assert found
+        found = measured(cluster, tmp_path, *load, "--target", url, "--workers", "ray", "--clients", "2")
     sent = dict.fromkeys((NEAR, FAR), 0)
     for each in found:
         workers = {row["address"]: row for row in each["workers"]["workers"]}
@@ -55,5 +64,27 @@ def test_a_slow_link_is_latency_and_no_skew(cluster, tmp_path, load):
     else:
         assert sum(sent.values()) == counted[0]
     crossed = {address: cluster.sent_bytes(address) - before for address, before in left.items()}
-    print(run.stdout, sent, counted, crossed)  # noqa: T201 - the figures of docs/cluster.md
+    print(sent, counted, crossed)  # noqa: T201 - the figures of docs/cluster.md
     assert all(crossed[address] >= sent[address] * SMALLEST_BYTES for address in sent)
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "ray", "--clients", "2")], ids=["client", "workers"])
+@pytest.mark.parametrize("load", LOADS.values(), ids=LOADS)
+def test_replicas_on_nodes_with_an_address_each(cluster, tmp_path, load, workers):
+    """Clients, frontends and replicas count the same requests, which cross both interfaces."""
+    left = {address: cluster.sent_bytes(address) for address in (NEAR, FAR)}
+    replicas = ("-m", "noop", "--runtime", "ray", "--replicas", "2", "--frontends", "2")
+    all_counted = () if load[0] == "saturate" else ("--warmup", "0")
+    found = measured(cluster, tmp_path, *load, *all_counted, *replicas, *workers)
+    answered = 0
+    for each in found:
+        replies = each["frontend_counters"]["replies"]
+        assert sum(row["queries"] for row in each["frontend_counters"]["replicas"].values()) == replies
+        assert abs(replies - each["summary"]["completed"]) <= OVER_THE_WIRE
+        nodes = {row["node"] for row in each["placement"] if row["role"].startswith(("replica", "frontends"))}
+        assert len(nodes) == 2
+        answered += replies
+    crossed = {address: cluster.sent_bytes(address) - before for address, before in left.items()}
+    print(answered, crossed)  # noqa: T201 - the figures of docs/cluster.md
+    assert sum(crossed.values()) >= answered * SMALLEST_BYTES
+    assert min(crossed.values()) > answered // 4 * SMALLEST_BYTES
