@@ -344,8 +344,7 @@ async def answer(call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         return await _head.result_of(asyncio.ensure_future(call(*arguments)))
     except HeadLostError:
         raise
-    except Exception as error:
-        # Ray's client gives a broken connection up, and raises anything after that.
+    except Exception as error:  # Ray's client gives a broken connection up, and raises anything after that
         if isinstance(error, ConnectionError) or not ray.is_initialized():
             raise HeadLostError(HEAD_LOST) from None
         if not isinstance(error, RayError):
@@ -462,7 +461,7 @@ def _environment(given: str) -> dict[str, Any] | None:
         check_fields(given, config, RuntimeEnvConfig.known_fields, "config")
     try:
         RuntimeEnv(**found)
-    except Exception as error:  # of many kinds
+    except Exception as error:  # Ray checks each field in its own way, and raises what that comes to
         raise LaunchError(f"{ENVIRONMENT} {given}: {_reason(error)}; correct it") from None
     return found
 
@@ -505,7 +504,8 @@ async def _check_answers(where: ClusterAddress) -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        import grpc  # noqa: PLC0415 - it reads these
+        # Here, since gRPC reads these variables, and a Ray without the names that are not public is still used.
+        import grpc  # noqa: PLC0415
         from ray._private.authentication import authentication_token_setup  # noqa: PLC0415
         from ray._private.grpc_utils import init_grpc_channel  # noqa: PLC0415
         from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS  # noqa: PLC0415
