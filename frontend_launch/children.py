@@ -88,7 +88,8 @@ class Process:
         try:
             self.terminate()
             try:
-                await asyncio.wait_for(asyncio.shield(self.exited), STOP_TIMEOUT_S)
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await asyncio.shield(self.exited)
             except TimeoutError:
                 with contextlib.suppress(ProcessLookupError):
                     self._process.kill()

@@ -117,7 +117,8 @@ async def _ask(verb: str, timeout_s: float, *arguments: str, environment: Mappin
         start_new_session=True,  # Ctrl-C is for us, who end it
     )
     try:
-        out, err = await asyncio.wait_for(process.communicate(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            out, err = await process.communicate()
     except TimeoutError:
         raise DescribeError(f"no answer to {' '.join([verb, *arguments])} within {timeout_s:.0f} s") from None
     finally:

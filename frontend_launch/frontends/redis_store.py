@@ -141,7 +141,8 @@ class RedisStore(Store):
         if self._listener is None:
             self._listener = asyncio.create_task(self._listen(), name="changes in Redis")
         try:
-            await asyncio.wait_for(self._subscribed.wait(), FIRST_TIMEOUT_S)
+            async with asyncio.timeout(FIRST_TIMEOUT_S):
+                await self._subscribed.wait()
         except TimeoutError:
             raise StoreError(f"Redis at {self._address}: cannot be reached within {FIRST_TIMEOUT_S:.0f} s") from None
         return changes

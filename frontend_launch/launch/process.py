@@ -88,7 +88,9 @@ class ProcessLauncher(Launcher):
         process = await start(command, self.log_directory, read_stdout=True)
         started(process)
         try:
-            bound = json.loads(await asyncio.wait_for(process.stdout.readline(), FRONTENDS_TIMEOUT_S))
+            async with asyncio.timeout(FRONTENDS_TIMEOUT_S):
+                line = await process.stdout.readline()
+            bound = json.loads(line)
         except TimeoutError:
             text = f"{assignment.role} said nothing within {FRONTENDS_TIMEOUT_S:.0f} s"
             raise LaunchError(text, await process.log_tail()) from None

@@ -79,7 +79,8 @@ class View:
 
     async def _start(self, process: Process) -> None:
         try:
-            await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT_S)
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await process.stdout.readline()
         except TimeoutError:
             self._late = True
 
@@ -191,7 +192,8 @@ class View:
         self._sender.offer(Closed())
         self._sender.finish()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._process.exited), CLOSE_TIMEOUT_S)
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await asyncio.shield(self._process.exited)
         await self._process.stop()
         if self.lines is not None:
             self.lines.restore(erased=not self._process.exited.result())

@@ -50,7 +50,8 @@ class Watch:
         """Wait for the first reading, so that the sampler's own start is over before load begins."""
         assert self._process is not None
         try:
-            await asyncio.wait_for(self._process.stdout.readline(), START_TIMEOUT_S)
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await self._process.stdout.readline()
         except TimeoutError:
             self._late = True
             log.warning("the sampler has no reading after %g s: the run begins without", START_TIMEOUT_S)

@@ -335,7 +335,8 @@ async def _connected(directory: Path, process: Process) -> AsyncIterator[_Client
 async def lost(process: Process) -> LaunchError:
     """An error that says how a client process was lost."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.shield(process.exited), 1.0)
+        async with asyncio.timeout(1.0):
+            await asyncio.shield(process.exited)
     if process.exited.done():
         what = f"ended early, with exit code {process.exited.result()}"
     else:

@@ -103,7 +103,7 @@ class Supervisor(Supervision, Worker):
         self._renew()
         found: list[News] = []
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):  # `wait_for` loses a cancellation that comes with the news
+            async with asyncio.timeout(wait_s):
                 found.append(await self._news.get())
         while not self._news.empty() and sum(len(one.frame) for one in found) <= ANSWER_BYTES - PIECE_BYTES:
             found.append(self._news.get_nowait())
