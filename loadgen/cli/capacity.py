@@ -17,9 +17,9 @@ from loadgen.experiments.search import Limits
 from loadgen.judging.slo import parse
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_rate, parse_share
 from loadgen.report import junit
+from loadgen.report.capacity_text import capacity_plan_text, capacity_text
 from loadgen.report.reading import collect
 from loadgen.report.size_text import capacity_json
-from loadgen.report.text import capacity_plan_text, capacity_text
 
 
 @groups.with_options(

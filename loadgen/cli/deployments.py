@@ -29,7 +29,7 @@ from loadgen.cli import console, groups, help_format, parameters
 from loadgen.cli.frontends import ports, publishing
 from loadgen.config import ExperimentConfig, Saturate
 from loadgen.errors import ConfigError
-from loadgen.report.text import table
+from loadgen.report.columns import table
 from loadgen.served import Deploy
 from loadgen.servers import deployment as servers
 from model_containers import credentials

@@ -14,7 +14,7 @@ from frontend_launch.launch.images import State
 from loadgen.cli import console
 from loadgen.cli.help_format import Command, Group
 from loadgen.errors import ConfigError
-from loadgen.report.text import table
+from loadgen.report.columns import table
 
 app = typer.Typer(
     cls=Group,

@@ -17,7 +17,8 @@ from loadgen.cli.outputs import Outputs
 from loadgen.config import ExperimentConfig
 from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
 from loadgen.plan import Plan, prepare
-from loadgen.report.text import estimate_text, placement_text, plan_text, results_text
+from loadgen.report.plan_text import estimate_text, placement_text, plan_text
+from loadgen.report.results_text import results_text
 from loadgen.results.document import Results
 from loadgen.served import Deploy
 

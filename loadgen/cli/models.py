@@ -15,7 +15,7 @@ from loadgen.cli.help_format import Command, Group
 from loadgen.cli.parameters import A_MODEL
 from loadgen.errors import ConfigError, without_secrets
 from loadgen.parsing import parse_duration, parse_shape
-from loadgen.report.text import models_text
+from loadgen.report.models_text import models_text
 from model_containers.model import Description
 
 app = typer.Typer(

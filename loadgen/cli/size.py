@@ -27,9 +27,9 @@ from loadgen.judging.slo import Condition, parse
 from loadgen.load.arrivals import Trace, parse_arrivals
 from loadgen.parsing import parse_duration, parse_int_list, parse_rate
 from loadgen.report import junit
+from loadgen.report.capacity_text import capacity_plan_text, capacity_text
 from loadgen.report.reading import collect
 from loadgen.report.size_text import carries_json, size_plan_text, size_text
-from loadgen.report.text import capacity_plan_text, capacity_text
 from loadgen.served import Deploy
 
 _OF_DEPLOYMENTS = ("batch_sizes", "core_cost", "gpu_cost", "resume")

@@ -18,7 +18,7 @@ from loadgen.errors import ConfigError
 from loadgen.experiments.sweep import Sweep, SweepConfig, SweepPlan, prepare_sweep, run_sweep
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_int_list, parse_rates
 from loadgen.report.reading import collect
-from loadgen.report.text import sweep_plan_text, sweep_text
+from loadgen.report.sweep_text import sweep_plan_text, sweep_text
 from loadgen.served import Deploy
 
 

@@ -16,8 +16,9 @@ from frontend_launch.quantities import number, plural
 from loadgen.experiments.compare import Compared, ComparePlan
 from loadgen.judging.comparison import METRICS, THROUGHPUT, Comparison, Effect, Outcome, figure, is_wide, spread
 from loadgen.report import junit as junit_xml
+from loadgen.report.columns import table
+from loadgen.report.plan_text import plan_text, sent_text
 from loadgen.report.tables import markdown_table
-from loadgen.report.text import plan_text, sent_text, table
 from loadgen.results.cells import Run, run_of
 from loadgen.results.document import Results, strict
 from loadgen.results.environment import Environment

@@ -15,7 +15,7 @@ from loadgen.experiments.size_document import fleets as fleets_of
 from loadgen.experiments.size_knowledge import MOST_REPLICAS
 from loadgen.experiments.sizing import OVERHEAD_S, STARTING_S
 from loadgen.experiments.trace_peaks import window_s
-from loadgen.report.text import table
+from loadgen.report.columns import table
 from loadgen.results.document import strict
 
 MOST_NAMED = 3

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from loadgen.report.answers import Answer
+from loadgen.report.capacity_text import capacity_lines, found_lines, probe_rows
+from loadgen.report.columns import table
 from loadgen.report.comparison import comparison_rows, outcome_text, setup_lines
 from loadgen.report.found import FoundCapacity, FoundComparison
 from loadgen.report.reading import Collection
 from loadgen.report.tables import markdown_table, markdown_text, terminal_table
-from loadgen.report.text import capacity_lines, found_lines, probe_rows, table
 from loadgen.results.document import Results
 from model_containers.printable import printable_line
 

@@ -53,7 +53,7 @@ ALLOWED = {
     "report/comparison.py": (LINES, {"--rounds"}),
     "report/tables.py": (LINES, {"--csv"}),
     "report/size_text.py": (LINES, {"--allow-invalid", "--within", "--resume"}),
-    "report/text.py": (LINES, {"--fail-if", "--probes", "--within"}),
+    "report/capacity_text.py": (LINES, {"--fail-if", "--probes", "--within"}),
     "results/cells.py": (LINES, {"--repeat"}),
     "results/environment.py": (ANOTHER, {"--header", "--porcelain", "--untracked-files"}),
     "servers/remote.py": (LINES, {"--connections"}),

@@ -17,7 +17,7 @@ from loadgen.experiments.experiment import run_experiment
 from loadgen.load.arrivals import Renewal
 from loadgen.load.inputs import MadeInputs, SeededInputs
 from loadgen.plan import PlanContext, default_window, plan_on, prepare, survey
-from loadgen.report.text import plan_text
+from loadgen.report.plan_text import plan_text
 from loadgen.served import Deploy, External
 from model_containers.model import Description, TensorSpec
 

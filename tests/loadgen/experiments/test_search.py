@@ -28,7 +28,7 @@ from loadgen.judging.evidence import Evidence
 from loadgen.judging.validity import certificate
 from loadgen.load.record import Interval
 from loadgen.load.summary import MeasuredPart, Share
-from loadgen.report.text import capacity_text
+from loadgen.report.capacity_text import capacity_text
 
 QUICK = Server("one at a time, exponential", "p99<50ms", mm1, lambda: mm1_rate(0.05, 0.01))
 

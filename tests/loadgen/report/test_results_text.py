@@ -1,23 +1,18 @@
-"""What a terminal shows of results."""
+"""What a terminal shows of the results of a run."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from frontend_launch.launch.placement import Assignment, Placement
-from frontend_launch.launch.topology import describe
-from loadgen.experiments.ledger import Entry
-from loadgen.experiments.sweep import Sweep
 from loadgen.hardware.energy import Energy
 from loadgen.hardware.summary import CoreUse, GpuUse, Hardware, ProcessUse
 from loadgen.judging.ceiling import ClientCeiling
 from loadgen.judging.validity import Check
 from loadgen.load.worker_use import WorkersUse, WorkerUse
-from loadgen.report.text import models_text, placement_text, results_text, sweep_text, table
+from loadgen.report.results_text import results_text
 from loadgen.results.files import read
 from loadgen.results.sections import ComparedAnswers, RequestStage, RequestStages, ServerStatistics, Threshold
-from model_containers import catalog
 
 RESULTS = read(Path(__file__).parents[2] / "golden" / "results-v1.json")
 
@@ -190,34 +185,6 @@ def test_the_client_without_a_floor():
         assert "own part" not in results_text(replace(RESULTS, client_ceiling=ceiling))
 
 
-def test_a_sweep_marks_invalid_runs():
-    """With the reason, unless another one stands there."""
-    whole = Entry("b1", 1, 1, 1, 0, "cell", "x", None, 9.0, 1.0, "yes", "2026-01-01T00:00:00+00:00")
-    entries = [
-        whole,
-        replace(whole, invalid="a replica hung", saturated="undecided"),
-        replace(whole, invalid="a replica hung", error="stalled"),
-        replace(whole, invalid="a replica hung", kind="anchor"),
-    ]
-    rows = [" ".join(row.split()) for row in sweep_text(Sweep(Path(), tuple(entries))).splitlines()]
-    assert rows[1:] == [
-        "b1 9 1q yes",
-        "b1 9 1w invalid a replica hung",
-        "b1 9 1q invalid stalled",
-        "b1 9 1q invalid anchor, a replica hung",
-        "q a saturated run: this latency is its queue's, not what users wait at a lower rate",
-        "w a closed loop: this latency is that of its requests in flight, not of a rate",
-        "drift: the first cell again, the last anchor is invalid: a replica hung",
-    ]
-
-
-def test_a_rate_of_a_sweep_has_no_mark():
-    """Its latency is that of users."""
-    rate = Entry("b1-q9", 1, 1, 1, 0, "cell", "x", None, 9.0, 1.0, "no", "2026-01-01T00:00:00+00:00", rate_rps=9.0)
-    rows = [" ".join(row.split()) for row in sweep_text(Sweep(Path(), (rate,))).splitlines()]
-    assert rows[1:] == ["b1-q9 9 1 no"]
-
-
 def test_the_latency_of_a_saturated_run_is_its_queues():
     """Said below it; not of a run that was not shown to be saturated."""
     said = "            a saturated run: this latency is its queue's, not what users wait at a lower rate"
@@ -235,52 +202,10 @@ def test_a_run_without_an_answer_has_no_queue():
     assert "its queue's" not in results_text(replace(saturated, summary=summary))
 
 
-def test_a_sweep_says_that_a_p99_is_uncertain_and_what_an_anchor_shows():
-    """A p99 that is another is drift, whatever the throughput."""
-    whole = Entry("b1", 1, 1, 1, 0, "cell", "x", None, 9.0, 3.2, "yes", "2026-01-01T00:00:00+00:00", p99_uncertain=True)
-    sweep = Sweep(Path(), (whole, replace(whole, kind="anchor", p99_ms=247.9, p99_uncertain=False)))
-    rows = [" ".join(row.split()) for row in sweep_text(sweep).splitlines()]
-    assert rows[1:] == [
-        "b1 9 ~3.2q yes",
-        "b1 9 247.9q yes anchor",
-        "~ too few independent answers for an interval",
-        "q a saturated run: this latency is its queue's, not what users wait at a lower rate",
-        "drift: the first cell again, +0.0% requests/s, p99 247.9 ms instead of 3.2 ms",
-    ]
-
-
-def test_placement():
-    """The table has aligned columns and a dash where there is nothing to say."""
-    placement = Placement(
-        (
-            Assignment("node-a", "client", (0,), None, shared=True),
-            Assignment("node-a", "frontends", (0, 1, 2, 5), None, shared=True),
-            Assignment("node-a", "replica-0", (6, 7), 1, shared=False, shares_physical=True),
-        )
-    )
-    assert placement_text(placement).splitlines() == [
-        "node    role       cores  gpu  shared",
-        "node-a  client     0      -    yes",
-        "node-a  frontends  0-2,5  -    yes",
-        "node-a  replica-0  6,7    1    physical core",
-    ]
-
-
 def test_answers_that_were_compared():
     """How many, and how many were wrong."""
     answers = ComparedAnswers(every=2, tolerance=0.0, compared=10, mismatched=3)
     assert "answers     10 compared, 3 wrong" in results_text(replace(RESULTS, answers=answers)).splitlines()
-
-
-def test_the_catalogue_says_where_this_machine_is_too_small():
-    """A line for each default that is not to be had; none where everything is."""
-    models = [catalog.describe(name) for name in catalog.NAMES]
-    large = models_text(models, describe("cpus=0-31,gpus=0")).splitlines()
-    assert [line.split()[0] for line in large] == ["name", *catalog.NAMES]
-    small = models_text(models, describe("cpus=0-1")).splitlines()
-    assert "here: vgg's default 2 cores per replica: there is room for 1" in small
-    assert "here: inception's default cores 16-18: not here, or too few; others are planned" in small
-    assert "here: inception's default GPU 0: not here" in small
 
 
 def test_where_the_time_of_requests_went():
@@ -407,20 +332,3 @@ def test_a_certificate_keeps_within_the_width_of_a_terminal():
         "                           of core 0",
     ]
     assert len(results_text(made).splitlines()[at:]) == 3
-
-
-@pytest.mark.parametrize("width", [None, 24, 80])
-def test_a_table_that_fits_is_the_same_at_any_width(width):
-    """It is not spread."""
-    assert table([("cell", "requests/s"), ("r1-c1-b1", "12.5")], width) == "cell      requests/s\nr1-c1-b1  12.5"
-
-
-def test_a_table_breaks_no_word_and_keeps_an_indent():
-    """Where words alone are wider than the terminal, so is the table."""
-    rows = [("  name of it", "what"), ("  r1-c1-b1", "/a/long/path is full")]
-    assert table(rows, 1).splitlines() == [
-        "  name of   what",
-        "  it",
-        "  r1-c1-b1  /a/long/path",
-        "            is full",
-    ]
