@@ -253,7 +253,7 @@ def _gpu_replicas(cores: _Cores, request: PlacementRequest) -> list[tuple[int, .
         far = _without(cores.topology.cores, cores.topology.near(gpu))
         chosen = cores.best(pool, each, named, far, cores.layout(request))
         left = cores.clean({*busy, *chosen})
-        if sum(map(len, left)) < len(_chosen(request)) + (request.client_cpus is None):
+        if sum(map(len, left)) < len(request.infrastructure_to_place) + (request.client_cpus is None):
             break
         cores.replicas.append(chosen)
         placed.append(chosen)
@@ -287,11 +287,6 @@ def _sharing_gpu_replicas(
     return [cores.take(pool, each, avoided, _without(topology.cores, topology.near(gpu))) for gpu in gpus]
 
 
-def _chosen(request: PlacementRequest) -> list[Service]:
-    """The infrastructure whose cores the planner chooses."""
-    return [service for service in request.infrastructure if service.role not in request.infrastructure_cpus]
-
-
 Unit = tuple[int, ...]
 """Threads of one physical core that go to one process where there are enough."""
 
@@ -310,7 +305,7 @@ def _client_and_infrastructure(
         cpu_replicas: the cores of those without a GPU.
         gpu_replicas: the cores of those with one that do not share them.
     """
-    services, named = _chosen(request), request.infrastructure_cpus
+    services, named = request.infrastructure_to_place, request.infrastructure_cpus
     client_wants = 0 if request.client_cpus else max(CLIENT_CORES, request.clients)
     units = cores.spare(request)
     # GPU replicas that found too little get what is left here, unless cores that were named for replicas are enough.
@@ -513,7 +508,7 @@ class _Cores:
 
     def layout(self, request: PlacementRequest) -> set[int]:
         """All threads of the physical cores of the layout, for a thread disturbs another as the core itself would."""
-        wanted = (core for service in _chosen(request) for core in service.layout)
+        wanted = (core for service in request.infrastructure_to_place for core in service.layout)
         return {thread for core in wanted for thread in self.physical.get(core, ())}
 
     def clean(self, busy: Collection[int]) -> list[Unit]:
@@ -523,7 +518,7 @@ class _Cores:
     def spare(self, request: PlacementRequest) -> list[Unit]:
         """What client and infrastructure may have for themselves: physical cores, or else threads beside others."""
         busy, named = {*self.of_replicas, *request.named_for_others}, frozenset(request.cpus or ())
-        fewest = sum(service.processes for service in _chosen(request)) + (request.client_cpus is None)
+        fewest = sum(service.processes for service in request.infrastructure_to_place) + (request.client_cpus is None)
         clean = self.clean(busy)
         units = [unit for unit in clean if named.isdisjoint(unit)]
         # Beside cores that are named for replicas, whether they need them or not.

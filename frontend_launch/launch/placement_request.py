@@ -101,6 +101,11 @@ class PlacementRequest:
         return self.replicas - self.gpu_replicas
 
     @property
+    def infrastructure_to_place(self) -> list[Service]:
+        """The infrastructure whose cores the planner chooses."""
+        return [service for service in self.infrastructure if service.role not in self.infrastructure_cpus]
+
+    @property
     def named_for_others(self) -> tuple[int, ...]:
         """The cores that the user named for the client and the infrastructure."""
         return tuple(dict.fromkeys(chain(self.client_cpus or (), *self.infrastructure_cpus.values())))
