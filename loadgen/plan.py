@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from frontend_launch.errors import DescribeError
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.cluster import ClusterTopology, described, plan_over
-from frontend_launch.launch.placement import Placement, PlacementRequest, plan, with_frontends
+from frontend_launch.launch.placement import Placement
+from frontend_launch.launch.placement_request import PlacementRequest, with_frontends
+from frontend_launch.launch.planner import plan
 from frontend_launch.launch.runtimes import runtime_of
 from frontend_launch.launch.topology import Topology, discover
 from frontend_launch.models import describe

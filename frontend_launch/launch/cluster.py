@@ -1,7 +1,7 @@
 """Plans a deployment over the nodes of a cluster; pure.
 
 Replicas are dealt to nodes in turn: those with a free GPU first where GPUs are wanted, the client's node last. A
-frontend goes to the node that has most of its replicas. Within a node `placement.plan` decides. A node without the
+frontend goes to the node that has most of its replicas. Within a node `planner.plan` decides. A node without the
 client keeps its first physical core for the processes of the cluster, where replicas leave it.
 """
 
@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from frontend_launch.errors import PlacementError
 from frontend_launch.integers import core_ranges
-from frontend_launch.launch.placement import Assignment, Placement, plan
+from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.launch.placement_request import PlacementRequest, with_frontends
+from frontend_launch.launch.planner import plan
 from frontend_launch.launch.topology import Topology
 from frontend_launch.quantities import plural
 

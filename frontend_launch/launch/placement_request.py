@@ -45,7 +45,7 @@ CONTAINERS = (
     Service("management", 1, (8,)),
     Service("query", 10, (1, 2, 3, 4, 5, 9, 10, 11, 12, 13)),
 )
-"""A container each, on the cores of the original; the busiest comes last, see `placement`."""
+"""A container each, on the cores of the original; the busiest comes last, see `planner`."""
 
 _RUNTIMES = {"process": FRONTENDS, "docker": CONTAINERS}
 """What each runtime starts, for remedies."""

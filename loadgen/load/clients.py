@@ -22,7 +22,8 @@ from typing import Protocol, assert_never
 from frontend_launch import scratch
 from frontend_launch.children import Command, Process, start
 from frontend_launch.errors import LaunchError
-from frontend_launch.launch.placement import Assignment, share_out
+from frontend_launch.launch.cores import share_out
+from frontend_launch.launch.placement import Assignment
 from frontend_launch.patience import Alarm, patience
 from frontend_launch.stopped import PATIENCE_S, StoppedProcesses, is_stopped
 from frontend_launch.tasks import gather_all

@@ -22,8 +22,10 @@ from frontend_launch import scratch
 from frontend_launch.affinity import pinned
 from frontend_launch.children import Process
 from frontend_launch.errors import LaunchError
-from frontend_launch.launch.placement import Assignment, plan, share_out
+from frontend_launch.launch.cores import share_out
+from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.placement_request import PlacementRequest
+from frontend_launch.launch.planner import plan
 from frontend_launch.launch.topology import Topology, discover
 from frontend_launch.stopped import StoppedProcesses
 from frontend_launch.supervision import ANSWER_BYTES, Supervision, module_path, own_version

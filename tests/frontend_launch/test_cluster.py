@@ -18,7 +18,8 @@ from frontend_launch.launch.cluster import (
     reservations,
     shortage,
 )
-from frontend_launch.launch.placement import FRONTENDS, Placement, PlacementRequest, with_frontends
+from frontend_launch.launch.placement import Placement
+from frontend_launch.launch.placement_request import FRONTENDS, PlacementRequest, with_frontends
 from frontend_launch.launch.topology import Topology, describe, first_cores
 
 

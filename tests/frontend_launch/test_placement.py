@@ -5,17 +5,11 @@ from __future__ import annotations
 import pytest
 from machines import BIG, machine
 
-from frontend_launch.launch.placement import (
-    CONTAINERS,
-    FRONTENDS,
-    Placement,
-    PlacementRequest,
-    core_ranges,
-    difference,
-    plan,
-    share_out,
-    with_frontends,
-)
+from frontend_launch.integers import core_ranges
+from frontend_launch.launch.cores import share_out
+from frontend_launch.launch.placement import Placement, difference
+from frontend_launch.launch.placement_request import CONTAINERS, FRONTENDS, PlacementRequest, with_frontends
+from frontend_launch.launch.planner import plan
 from frontend_launch.launch.topology import describe
 
 DUAL = describe("cpus=0-31,gpus=0-1,smt=2,numa=2")

@@ -11,15 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from frontend_launch.errors import PlacementError
-from frontend_launch.launch.placement import (
-    CONTAINERS,
-    FRONTENDS,
-    Placement,
-    PlacementRequest,
-    core_ranges,
-    plan,
-    with_frontends,
-)
+from frontend_launch.integers import core_ranges
+from frontend_launch.launch.placement import Placement
+from frontend_launch.launch.placement_request import CONTAINERS, FRONTENDS, PlacementRequest, with_frontends
+from frontend_launch.launch.planner import plan
 from frontend_launch.launch.topology import Topology, describe
 
 

@@ -8,7 +8,8 @@ import pytest
 from machines import BIG, machine
 
 from frontend_launch.errors import PlacementError
-from frontend_launch.launch.placement import CONTAINERS, PlacementRequest, plan
+from frontend_launch.launch.placement_request import CONTAINERS, PlacementRequest
+from frontend_launch.launch.planner import plan
 from frontend_launch.launch.topology import Topology
 
 
