@@ -72,8 +72,8 @@ class Peer:
                 del self._left[stream]
                 self.h2.send_headers(stream, trailers, end_stream=True)
 
-    def leave(self, last: int, code: int = 0, words: bytes | None = None) -> None:
-        """Say that the connection ends, and which call was the last that was looked at."""
+    def leave(self, last: int | None, code: int = 0, words: bytes | None = None) -> None:
+        """Say that the connection ends, and which call was the last that was looked at; None for the last that came."""
         self.h2.close_connection(code, words, last)
         self.leaving = True
 
