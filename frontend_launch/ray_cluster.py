@@ -6,16 +6,13 @@ Ray places actors and reserves cores and GPUs for them; it sends no request, and
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import functools
 import inspect
 import logging
 import os
-import signal
-import threading
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import ray
@@ -44,20 +41,18 @@ from frontend_launch.cluster_address import (
     token_problem,
 )
 from frontend_launch.cluster_head import HEAD_LOST, Head
+from frontend_launch.cluster_session import Session
 from frontend_launch.errors import ActorLostError, HeadLostError, LaunchError, UnavailableError
 from frontend_launch.launch.cluster import Bundle, ClusterUse, Node, shortage
 from frontend_launch.quantities import plural
 from frontend_launch.supervision import own_version
-from frontend_launch.tasks import BLOCKING, gather_all, in_daemon, to_completion
+from frontend_launch.tasks import gather_all, in_daemon, to_completion
 from model_containers.printable import printable
 
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 60.0
 """Patience for the cluster to answer, or for one on this machine to start."""
-
-END_TIMEOUT_S = 20.0
-"""Patience for the end of a connection, and of a cluster on this machine."""
 
 PREPARE_TIMEOUT_S = 600.0
 """Patience for the nodes to have the runtime environment; Ray's own is as long."""
@@ -73,9 +68,6 @@ FREE_EVERY_S = 0.2
 
 GIVE_BACK_TIMEOUT_S = 5.0
 """Patience for the end of an actor, and of a reservation."""
-
-GIVE_UP_TIMEOUT_S = 1.0
-"""The same for a connection that is being made, or that has no head any more."""
 
 LOCAL_STORE_BYTES = 100 << 20
 """Of the object store of a cluster on this machine: what workers say is small."""
@@ -399,7 +391,7 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
         options |= {"include_dashboard": False, "object_store_memory": LOCAL_STORE_BYTES}
     try:
         await _check_answers(where)
-        session = _Session(options)
+        session = Session(functools.partial(ray.init, **options), ray.shutdown)
         await session.connected(CONNECT_TIMEOUT_S)
         logging.getLogger("ray").setLevel(logging.CRITICAL)  # Ray's client sets it
     except TimeoutError:
@@ -408,8 +400,6 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
         if environment and isinstance(error, ValueError):
             raise LaunchError(f"{ENVIRONMENT} {given}: {_reason(error)}; correct it") from None
         raise LaunchError(_refusal(where, _reason(error))) from None
-    finally:
-        _keep_termination()
     global _head
     _head = Head(ray.nodes)
     watching = asyncio.create_task(_head.watch(), name="watching the head of the cluster")
@@ -420,8 +410,7 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
             yield
     finally:
         watching.cancel()
-        await to_completion(session.end())
-        _keep_termination()
+        await to_completion(session.end(_head))
 
 
 @contextlib.contextmanager
@@ -553,90 +542,3 @@ async def _check_answers(where: ClusterAddress) -> None:
 def _refusal(address: ClusterAddress, reason: str) -> str:
     """That Ray finds no cluster at an address, and what to do."""
     return f"{address.named}: {reason}; {remedy_for(address, reason)}"
-
-
-def _keep_termination() -> None:
-    """Install this program's handler of SIGTERM again.
-
-    While Ray is connected its own one is there, and after that the default, which ends the process at once.
-    """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
-
-
-class _Session:
-    """A connection to a cluster, in a thread of its own.
-
-    Ray blocks while it connects, and a cluster on this machine ends with the thread that started it.
-
-    Args:
-        options: of `ray.init`.
-    """
-
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        self._options, self._loop = options, asyncio.get_running_loop()
-        self._connected: asyncio.Future[None] = self._loop.create_future()
-        self._ended, self._ending = asyncio.Event(), threading.Event()
-        # An exit of this program does not wait for it.
-        threading.Thread(target=self._run, name=BLOCKING, daemon=True).start()
-
-    async def connected(self, timeout_s: float) -> None:
-        """Wait for the connection; one that takes too long, or is not wanted any more, is abandoned.
-
-        Raises:
-            TimeoutError: it takes longer.
-            Exception: that Ray raised.
-        """
-        done = set[asyncio.Future[None]]()
-        try:
-            done, _ = await asyncio.wait({self._connected}, timeout=timeout_s)
-        finally:
-            if not done:
-                await to_completion(self.give_up())
-        if not done:
-            raise TimeoutError
-        self._connected.result()
-
-    async def end(self) -> None:
-        """Disconnect; without a head there is nothing to wait for."""
-        await self._end_within(END_TIMEOUT_S if await _head.answers() else GIVE_UP_TIMEOUT_S)
-
-    async def give_up(self) -> None:
-        """Abandon a connection that is being made."""
-        await self._end_within(GIVE_UP_TIMEOUT_S)
-
-    async def _end_within(self, timeout_s: float) -> None:
-        """Disconnect.
-
-        Ray's own shutdown at the exit of this program would wait for ever for a connection that is half made, or has
-        no head: without an end in time it is left out, and processes of a cluster on this machine end with this one.
-        """
-        self._ending.set()
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._ended.wait()
-        except TimeoutError:
-            atexit.unregister(ray.shutdown)
-
-    def _run(self) -> None:
-        failure: Exception | None = None
-        try:
-            ray.init(**self._options)
-        except Exception as error:  # whatever Ray raises is for the task that waits
-            failure = error
-        self._tell(lambda: self._settle(failure))
-        if failure is None:
-            self._ending.wait()
-            ray.shutdown()
-        self._tell(self._ended.set)
-
-    def _settle(self, failure: Exception | None) -> None:
-        if failure is None:
-            self._connected.set_result(None)
-        else:
-            self._connected.set_exception(failure)
-            self._connected.exception()  # there may be nothing that asks for it any more
-
-    def _tell(self, what: Callable[[], object]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(what)
