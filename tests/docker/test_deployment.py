@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from engine_proxy import EngineProxy
+from program import ANY_PORTS
 
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch import runs
@@ -28,7 +29,7 @@ from frontend_launch.ports import Ports
 from model_containers import catalog
 
 LOADGEN = str(Path(sys.executable).with_name("loadgen"))
-PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin", "redis")]
+PORTS = [*ANY_PORTS, "--redis-port=0"]
 DOCKER = ["--runtime", "docker", "--model", "noop", *PORTS]
 MEASURED = [*DOCKER, "--allow-invalid", "--no-ceiling"]
 """Other processes load the machine."""

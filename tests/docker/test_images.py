@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import program
 import pytest
 from peers import Client
 
@@ -22,7 +23,6 @@ from frontend_launch.admin import AdminClient
 from frontend_launch.errors import ImageError
 from frontend_launch.launch import images
 from frontend_launch.launch.engine import engine
-from frontend_launch.ports import Ports
 from model_containers.data_types import DataType
 
 NOOP = "model-comp/noop"
@@ -161,17 +161,8 @@ def test_a_frontend_image_holds_the_frontends_for_either_port(noop):
 @pytest.fixture
 def frontends():
     """Both frontends as a process beside the engine."""
-    ports = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "frontend_launch", "serve", *ports], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    try:
-        yield Ports(**json.loads(process.stdout.readline()))
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()
+    with program.frontends() as ports:
+        yield ports
 
 
 def test_a_container_of_it_is_a_replica(noop, frontends):

@@ -15,12 +15,11 @@ import jsonschema
 import program
 import pytest
 from hdrh.histogram import HdrHistogram
-from program import alive, until
+from program import ANY_PORTS, alive, until
 
 from loadgen.results import document as results_file
 from loadgen.results import files as results_files
 
-ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
 LOADGEN = [str(Path(sys.executable).with_name("loadgen"))]
 DEADLINE_S = 60
 

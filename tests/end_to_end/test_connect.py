@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import multiprocessing
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import program
 import pytest
 import uvloop
 import zmq
@@ -45,18 +45,9 @@ class SlowModel:
 
 @pytest.fixture(scope="module")
 def frontends():
-    """Both frontends as a process, like `loadgen` starts them."""
-    ports = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "frontend_launch", "serve", *ports], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    try:
-        yield Ports(**json.loads(process.stdout.readline()))
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()
+    """Both frontends as a process, as `loadgen` starts them."""
+    with program.frontends() as ports:
+        yield ports
 
 
 async def register(ports, name, batch_size):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import program
 import pytest
+from program import ANY_PORTS
 
 from frontend_launch.admin import AdminClient
 from frontend_launch.errors import AdminError
@@ -20,7 +21,6 @@ from frontend_launch.ports import Ports
 from model_containers import credentials
 from model_containers.data_types import DataType
 
-PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
 DEADLINE_S = 60
 FRONTENDS = [sys.executable, "-m", "frontend_launch"]
 
@@ -29,7 +29,7 @@ FRONTENDS = [sys.executable, "-m", "frontend_launch"]
 def serving(*words):
     """Both frontends; gives their ports, and afterwards what they logged."""
     said: list[str] = []
-    command = [*FRONTENDS, "serve", *PORTS, *words]
+    command = [*FRONTENDS, "serve", *ANY_PORTS, *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -89,7 +89,7 @@ def test_a_deployment_with_credentials(tmp_path):
 
 def test_a_deployment_that_serves_no_other_user(tmp_path):
     """On loopback: the command that is printed has the credentials, and who has none is not served."""
-    words = ["up", "-m", "noop", "--runtime", "process", "--local-token", *PORTS]
+    words = ["up", "-m", "noop", "--runtime", "process", "--local-token", *ANY_PORTS]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}  # no other test takes it down
     with subprocess.Popen([program.LOADGEN, *words], stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
@@ -124,7 +124,7 @@ def test_the_wrong_file(tmp_path):
     path = tmp_path / "clients.json"
     made.for_clients().write(path)
     done = subprocess.run(
-        [*FRONTENDS, "serve", *PORTS, "--credentials", str(path)],
+        [*FRONTENDS, "serve", *ANY_PORTS, "--credentials", str(path)],
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
@@ -145,7 +145,11 @@ def test_the_wrong_file(tmp_path):
 def test_a_host_that_frontends_cannot_use(option, value, said):
     """One line says so, before anything is bound."""
     done = subprocess.run(
-        [*FRONTENDS, "serve", *PORTS, option, value], capture_output=True, text=True, timeout=DEADLINE_S, check=False
+        [*FRONTENDS, "serve", *ANY_PORTS, option, value],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
     )
     assert done.returncode == 2
     assert done.stderr.endswith(f"{option}: {value!r}: {said}\n")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from program import ANY_PORTS, LOADGEN
 
 from model_containers import catalog
 from model_containers.data_types import DataType
@@ -22,8 +23,6 @@ from model_containers.models.onnx import weights_text
 from model_containers.verify import verify
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text()
-LOADGEN = str(Path(sys.executable).with_name("loadgen"))
-ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
 
 
 def ran(command, directory):

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import pytest
 
+from frontend_launch.ports import Ports
 from loadgen.cli import main
 from loadgen.results.document import Results
 
@@ -83,6 +84,21 @@ def undisturbed(directory: Path, attempt: Callable[[Path], T], reasons: Callable
 def invalid(results: Results) -> list[str | None]:
     """The reason of one run, for `undisturbed`."""
     return [None if results.invalid is None else results.invalid.reason]
+
+
+@contextlib.contextmanager
+def frontends() -> Iterator[Ports]:
+    """Both frontends as a process, as `loadgen` starts them."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "frontend_launch", "serve", *ANY_PORTS], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        yield Ports(**json.loads(process.stdout.readline()))
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
 
 
 def started(words: Sequence[str], line: str = "thruput", **options: Any) -> subprocess.Popen[str]:
