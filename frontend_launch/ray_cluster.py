@@ -337,7 +337,8 @@ async def answer(call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
     except HeadLostError:
         raise
     except Exception as error:  # Ray's client gives a broken connection up, and raises anything after that
-        if isinstance(error, ConnectionError) or not ray.is_initialized():
+        broken = isinstance(error, ConnectionError) and not isinstance(error, RayTaskError)  # which the work raised
+        if broken or not ray.is_initialized():
             raise HeadLostError(HEAD_LOST) from None
         if not isinstance(error, RayError):
             raise

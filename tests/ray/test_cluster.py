@@ -3,6 +3,7 @@
 Without the extras these are skipped: make install EXTRAS=ray,oip. Cluster and runs take one to three minutes.
 """
 
+import asyncio
 import json
 import os
 import signal
@@ -86,6 +87,25 @@ def test_a_cluster_is_reached_through_its_client_server(nodes, runs, server):
     assert run.returncode == 0, run.stderr
     assert all(line.startswith("loadgen: the run is invalid") for line in run.stderr.splitlines()), run.stderr
     assert len(runs.results()["workers"]["workers"]) == 2
+
+
+@pytest.mark.parametrize("way", ["address", "client_server"])
+def test_a_connection_that_breaks_on_a_node_is_not_that_to_the_head(monkeypatch, nodes, way):
+    """What an actor raises comes as it is."""
+    from frontend_launch import ray_cluster  # behind an extra
+
+    class Actor:
+        async def work(self):
+            raise ConnectionResetError("by its peer")
+
+    async def scenario():
+        async with ray_cluster.connected("ray"):
+            actor = await ray_cluster.actor(Actor, (await ray_cluster.nodes())[0].node_id, 0)
+            with pytest.raises(ConnectionResetError, match="by its peer"):
+                await ray_cluster.answer(actor.work.remote)
+
+    monkeypatch.setenv("RAY_ADDRESS", getattr(nodes, way))
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
