@@ -162,15 +162,11 @@ async def found(name: str) -> Any:
         name: of the actor.
 
     Raises:
-        ActorLostError: it is gone.
+        ActorLostError: it is gone, or the head of the cluster.
     """
-
-    def handle() -> Any:
-        return ray.get_actor(name, _NAMESPACE)
-
     try:
-        return await in_daemon(handle)  # without the head of the cluster Ray blocks
-    except (ValueError, RayError, ConnectionError):
+        return await _asked(lambda: ray.get_actor(name, _NAMESPACE))
+    except ValueError:
         raise ActorLostError("the actor that supervises it is gone") from None
 
 

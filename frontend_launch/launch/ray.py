@@ -362,7 +362,7 @@ async def reader(run: str, cluster: str) -> AsyncIterator[Reader]:
         cluster: its address, as `ray_cluster.address` has it.
 
     Raises:
-        LaunchError: it does not answer.
+        LaunchError: it does not answer, or its head is lost meanwhile.
     """
     silent = set[str]()
 
@@ -372,6 +372,8 @@ async def reader(run: str, cluster: str) -> AsyncIterator[Reader]:
                 actor = await ray_cluster.found(part.actor)
                 found: Added = await ray_cluster.answer(actor.log_added.remote, known)
                 return found
+        except HeadLostError:
+            raise
         except (ActorLostError, TimeoutError) as error:
             if part.actor not in silent:  # `--follow` asks on
                 log.warning("%s on %s: %s", part.role, part.node or "this machine", str(error) or "it does not answer")

@@ -101,6 +101,19 @@ def test_a_deployment_that_stays_ends_without_a_head(nodes, runs):
     assert LOST in run.log
 
 
+def test_logs_that_are_followed_end_without_a_head(nodes, runs):
+    """With the reason, and the deployment and its cluster named."""
+    with (
+        runs.running("up", *REPLICAS, until="serving until Ctrl-C") as run,
+        runs.running("logs", "--follow", until="registered", RAY_ADDRESS="") as followed,
+    ):
+        nodes.kill_head("gcs_server")
+        assert followed.exit_code() == 4, followed.log
+        assert run.exit_code() == 4, run.log
+    said = followed.log.splitlines()[-1]
+    assert said.startswith(f"loadgen: pid-{run.process.pid}: its cluster {nodes.address}: {LOST}; ")
+
+
 @pytest.mark.parametrize(
     ("verb", "until", "code"),
     [
