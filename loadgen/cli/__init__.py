@@ -37,11 +37,11 @@ def _leave_what_hangs(end: SystemExit) -> None:
         end: of the program.
     """
     tasks = sys.modules.get("frontend_launch.tasks")
-    if tasks is not None and tasks.hangs() and isinstance(end.code, int):
+    if tasks is not None and tasks.hangs() and isinstance(end.code, int | None):
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(end.code)
+        os._exit(end.code or 0)
 
 
 def _interrupted(number: int, _: object) -> NoReturn:

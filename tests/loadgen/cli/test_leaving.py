@@ -23,7 +23,7 @@ async def abandon(work):
 
 def run(_):
     asyncio.run(abandon((lambda: None) if sys.argv[1] == "done" else threading.Event().wait))
-    sys.exit(6)
+    sys.exit(int(sys.argv[2]) if sys.argv[2:] else None)
 
 until_the_end = Interpreter()
 atexit.register(print, "last words", end="", file=sys.stderr)
@@ -34,7 +34,9 @@ cli.main()
 
 
 @pytest.mark.parametrize(("work", "said"), [("hangs", "last words"), ("done", "last words, interpreter")])
-def test_a_program_ends_beside_work_that_hangs(work, said):
+@pytest.mark.parametrize("code", [6, None], ids=["failed", "succeeded"])
+def test_a_program_ends_beside_work_that_hangs(work, said, code):
     """With its exit code, what it printed, and what it does at its exit."""
-    done = subprocess.run([sys.executable, "-c", ENDS, work], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (6, "a result", said)
+    command = [sys.executable, "-c", ENDS, work, *([] if code is None else [str(code)])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code or 0, "a result", said)
