@@ -497,6 +497,7 @@ async def _check_answers(where: ClusterAddress) -> None:
         from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS  # noqa: PLC0415
         from ray._private.services import canonicalize_bootstrap_address  # noqa: PLC0415
         from ray.core.generated import (  # noqa: PLC0415
+            gcs_pb2,
             gcs_service_pb2,
             gcs_service_pb2_grpc,
             ray_client_pb2,
@@ -524,7 +525,8 @@ async def _check_answers(where: ClusterAddress) -> None:
                 asked = gcs_service_pb2.GetAllNodeInfoRequest()
                 stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
                 found = await stub.GetAllNodeInfo(asked, timeout=REACH_TIMEOUT_S)
-                check_here(where, place, [node.node_manager_address for node in found.node_info_list])
+                alive = [node for node in found.node_info_list if node.state == gcs_pb2.GcsNodeInfo.ALIVE]
+                check_here(where, place, [node.node_manager_address for node in alive])
     except AuthenticationError:
         raise LaunchError(f"{where.named}: {token_problem(os.environ, found=False)}") from None
     except grpc.RpcError as error:

@@ -3,9 +3,12 @@
 Without the extra these are skipped: make install EXTRAS=ray. The cluster takes ten seconds.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
 import pytest
 from cluster_of_tests import counting_server
-from ray_nodes import head_with_token
+from ray_nodes import Head, head_with_token
 from ray_runs import Runs
 
 TOKEN, WRONG = "1" * 64, "0" * 64
@@ -92,3 +95,30 @@ def test_the_other_port_of_a_cluster_is_refused(head, runs):
     assert "does not answer as Ray does (UNIMPLEMENTED); check host and port" in refused(run)
     run = runs.ran(*PLAN, "--runtime", f"ray://{head.address}", **IN_VARIABLE)
     assert "does not answer as Ray does (UNIMPLEMENTED); check host and port" in refused(run)
+
+
+@contextmanager
+def head_that_lost(address):
+    """What answers as the head of a cluster that has lost the node of an address."""
+    import grpc  # behind the extra, as what follows
+    from ray.core.generated.gcs_pb2 import GcsNodeInfo
+    from ray.core.generated.gcs_service_pb2 import GetAllNodeInfoReply
+
+    node = GcsNodeInfo(node_manager_address=address, state=GcsNodeInfo.DEAD)
+    answer = GetAllNodeInfoReply(node_info_list=[node]).SerializeToString()
+    methods = {"GetAllNodeInfo": grpc.unary_unary_rpc_method_handler(lambda request, context: answer)}
+    handler = grpc.method_handlers_generic_handler("ray.rpc.NodeInfoGcsService", methods)
+    with ThreadPoolExecutor(1) as threads:
+        server = grpc.server(threads, [handler])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield f"127.0.0.1:{port}"
+        server.stop(None).wait()
+
+
+def test_a_cluster_that_this_machine_has_left_is_refused(tmp_path):
+    """As one that it was never a node of; Ray would wait for a minute."""
+    with head_that_lost("127.0.0.1") as place:
+        run = Runs(Head(place, "", ""), tmp_path, "-m", "noop").ran(*PLAN, "--runtime", "ray")
+    said = f"RAY_ADDRESS {place}: this machine is not a node of that cluster; run `ray start --address={place}` here"
+    assert refused(run).startswith(said)
