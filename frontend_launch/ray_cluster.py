@@ -240,7 +240,7 @@ def use() -> ClusterUse:
     others = {
         row["JobID"]: f"process {row['DriverPid']} on {row['DriverIPAddress']}"
         for row in state.jobs()
-        if row["JobID"] != own
+        if row["JobID"] != own and not row["IsDead"]  # whose actors may go on
     }
     users: dict[str, set[str]] = {}
     for row in state.actors().values():

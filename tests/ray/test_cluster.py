@@ -7,6 +7,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,34 @@ def test_a_connection_that_breaks_on_a_node_is_not_that_to_the_head(monkeypatch,
 
     monkeypatch.setenv("RAY_ADDRESS", getattr(nodes, way))
     asyncio.run(scenario())
+
+
+STAYS = """
+import sys, ray
+
+class Holder:
+    def held(self): return True
+
+ray.init(sys.argv[1], namespace="tests", log_to_driver=False)
+if sys.argv[2] == "end":
+    ray.kill(ray.get_actor("holder"))
+else:
+    options = {"name": "holder", "lifetime": "detached", "num_cpus": 3}
+    ray.get(ray.remote(Holder).options(**options).remote().held.remote())
+"""
+"""Starts or ends an actor that has the cores of a node, and goes on without the program that started it."""
+
+
+def test_a_program_that_has_ended_is_not_named_for_cores_that_its_actors_have(nodes, runs, server):
+    """It cannot be ended any more."""
+    program = [sys.executable, "-c", STAYS, nodes.address]
+    subprocess.run([*program, "begin"], check=True, timeout=60, capture_output=True)
+    try:
+        run = runs.ran("saturate", "--requests", "10", "--target", server.url, "--clients", "3")
+    finally:
+        subprocess.run([*program, "end"], check=True, timeout=60, capture_output=True)
+    assert run.returncode == 4, run.stdout
+    assert run.stderr.endswith("2 cores needed, 0 free; end what uses the node (`ray status`)\n"), run.stderr
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
