@@ -181,7 +181,7 @@ class WorkerLink(Link):
     @property
     def how_lost(self) -> str:
         """How it was lost."""
-        return self._how or f"{self.role} does not answer any more"
+        return self._how or self.cut_off or f"{self.role} does not answer any more"
 
     def receive_news(self, news: News) -> None:
         """Take what the worker says of this client."""

@@ -219,6 +219,22 @@ def test_a_run_that_is_cut_off_ends_with_what_was_measured(caplog):
     ]
 
 
+def test_a_worker_that_is_cut_off_before_the_run_says_why():
+    """Its clients may well answer."""
+
+    class Unready(Played):
+        async def tell(self, orders):
+            for order in orders:
+                self._news.put_nowait(News(order.client, "cut off", text="the bridge is up"))
+
+    async def scenario():
+        async with asyncio.timeout(DEADLINE_S), answering() as (_, job), leading("x", seats(1, [Unready()])) as led:
+            await led.run(job, asyncio.Event(), Hooks())
+
+    with pytest.raises(LaunchError, match=r"^worker-0 on node-0 \(10.0.0.0\): the bridge is up$"):
+        uvloop.run(scenario())
+
+
 @given(st.binary(max_size=300), st.integers(1, 20))
 def test_pieces_make_the_message(frame, most_bytes):
     """Each but the last says that more follows."""
