@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from frontend_launch.errors import LaunchError
+from frontend_launch.errors import LaunchError, RequestError
 from frontend_launch.ports import MAX_PORT
 
 REACH_TIMEOUT_S = 10.0
@@ -74,7 +74,7 @@ def cluster_address(cluster: str, variable: str) -> ClusterAddress:
         variable: value of `VARIABLE`; empty where it is not set.
 
     Raises:
-        LaunchError: the variable names no cluster.
+        RequestError: the variable names no cluster.
     """
     if cluster == "ray:local":
         return ClusterAddress(f"cluster {cluster}", LOCAL)
@@ -84,7 +84,7 @@ def cluster_address(cluster: str, variable: str) -> ClusterAddress:
     named, text = (VARIABLE, variable) if cluster == "ray" else ("cluster", cluster)
     place = _PLACE.fullmatch(text)
     if place is None or not 0 < int(place["port"]) <= MAX_PORT:
-        raise LaunchError(f"{named} {text}: names no cluster; use HOST:PORT or ray://HOST:PORT")
+        raise RequestError(f"{named} {text}: names no cluster; use HOST:PORT or ray://HOST:PORT")
     remedy = "check host and port; `ray start --head` listens on port 6379"
     if text.startswith(CLIENT_SERVER):
         remedy = "check host and port; Ray's client server, in `ray start --head`, listens on port 10001"
@@ -140,7 +140,7 @@ def runtime_environment(variable: str) -> dict[str, Any] | None:
         variable: value of `ENVIRONMENT`; empty where it is not set.
 
     Raises:
-        LaunchError: the variable has none.
+        RequestError: the variable has none.
     """
     if not variable:
         return None
@@ -148,7 +148,7 @@ def runtime_environment(variable: str) -> dict[str, Any] | None:
         found = json.loads(variable)
         if isinstance(found, dict):
             return found
-    raise LaunchError(
+    raise RequestError(
         f"""{ENVIRONMENT} {variable}: not an object in JSON; write one, such as {{"py_modules": ["FILE.whl"]}}"""
     )
 
@@ -163,7 +163,7 @@ def check_fields(variable: str, found: Iterable[str], known: Collection[str], of
         of: who has them.
 
     Raises:
-        LaunchError: there is one.
+        RequestError: there is one.
     """
     for name in found:
         if name in known:
@@ -171,7 +171,7 @@ def check_fields(variable: str, found: Iterable[str], known: Collection[str], of
         public = sorted(field for field in known if not field.startswith("_"))
         near = get_close_matches(name, public, 1)
         remedy = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(public)}"
-        raise LaunchError(f"{ENVIRONMENT} {variable}: {of} has no field {name!r}; {remedy}")
+        raise RequestError(f"{ENVIRONMENT} {variable}: {of} has no field {name!r}; {remedy}")
 
 
 def is_client_server(cluster: str, variable: str) -> bool:

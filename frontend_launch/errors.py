@@ -2,7 +2,7 @@
 
 FrontendLaunchError
  +- PlacementError   the machine does not have what was asked of it
- |   +- RequestError      what was asked of it contradicts itself
+ |   +- RequestError      what was asked of it contradicts itself, or makes no sense
  +- LaunchError      a process that cannot be started or never becomes ready
  |   +- ImageError         a container image that cannot be built
  |   +- UnavailableError   what every deployment of these settings needs is not there
@@ -24,7 +24,7 @@ class PlacementError(FrontendLaunchError):
 
 
 class RequestError(PlacementError):
-    """What was asked of a machine contradicts itself, or describes none."""
+    """What was asked of a machine or a cluster contradicts itself, makes no sense, or describes none."""
 
 
 class LaunchError(FrontendLaunchError):

@@ -42,7 +42,7 @@ from frontend_launch.cluster_address import (
 )
 from frontend_launch.cluster_head import HEAD_LOST, Head
 from frontend_launch.cluster_session import Session
-from frontend_launch.errors import ActorLostError, HeadLostError, LaunchError, UnavailableError
+from frontend_launch.errors import ActorLostError, HeadLostError, LaunchError, RequestError, UnavailableError
 from frontend_launch.launch.cluster import Bundle, ClusterUse, Node, shortage
 from frontend_launch.quantities import plural
 from frontend_launch.supervision import own_version
@@ -366,6 +366,7 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
 
     Raises:
         LaunchError: it does not answer.
+        RequestError: a variable of the environment makes no sense.
     """
     where = where or cluster_address(cluster, os.environ.get(VARIABLE, ""))
     if ray.is_initialized():
@@ -395,7 +396,7 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
         raise LaunchError(_refusal(where, f"no answer within {CONNECT_TIMEOUT_S:g} s")) from None
     except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
         if environment and isinstance(error, ValueError):
-            raise LaunchError(f"{ENVIRONMENT} {given}: {_reason(error)}; correct it") from None
+            raise RequestError(f"{ENVIRONMENT} {given}: {_reason(error)}; correct it") from None
         raise LaunchError(_refusal(where, _reason(error))) from None
     global _head
     _head = Head(ray.nodes)
@@ -435,7 +436,7 @@ def _environment(given: str) -> dict[str, Any] | None:
         given: as the user wrote it; empty for none.
 
     Raises:
-        LaunchError: Ray does not take it.
+        RequestError: Ray does not take it.
     """
     found = runtime_environment(given)
     if found is None:
@@ -448,7 +449,7 @@ def _environment(given: str) -> dict[str, Any] | None:
     try:
         RuntimeEnv(**found)
     except Exception as error:  # Ray checks each field in its own way, and raises what that comes to
-        raise LaunchError(f"{ENVIRONMENT} {given}: {_reason(error)}; correct it") from None
+        raise RequestError(f"{ENVIRONMENT} {given}: {_reason(error)}; correct it") from None
     return found
 
 

@@ -17,7 +17,7 @@ from frontend_launch.cluster_address import (
     runtime_environment,
     token_problem,
 )
-from frontend_launch.errors import LaunchError
+from frontend_launch.errors import LaunchError, RequestError
 from loadgen.config import Client
 from loadgen.errors import FieldError
 from loadgen.served import Deploy
@@ -46,7 +46,7 @@ def test_the_option_goes_before_the_variable(cluster, variable, text, place):
 )
 def test_a_variable_that_names_no_cluster_is_refused(text):
     """With its name, its value and the two forms."""
-    with pytest.raises(LaunchError) as refused:
+    with pytest.raises(RequestError) as refused:
         cluster_address("ray", text)
     assert str(refused.value) == f"RAY_ADDRESS {text}: names no cluster; use HOST:PORT or ray://HOST:PORT"
 
@@ -186,7 +186,7 @@ def test_a_runtime_environment_is_an_object(text, found):
 @pytest.mark.parametrize("text", ["[]", "{", "pip"])
 def test_what_is_no_runtime_environment_is_refused(text):
     """With the variable and its value."""
-    with pytest.raises(LaunchError, match=f"^RAY_RUNTIME_ENV {re.escape(text)}: not an object in JSON; write one"):
+    with pytest.raises(RequestError, match=f"^RAY_RUNTIME_ENV {re.escape(text)}: not an object in JSON; write one"):
         runtime_environment(text)
 
 
@@ -196,7 +196,7 @@ def test_what_is_no_runtime_environment_is_refused(text):
 )
 def test_an_unknown_field_of_a_runtime_environment_is_refused(name, remedy):
     """With the nearest one that is public."""
-    with pytest.raises(LaunchError) as refused:
+    with pytest.raises(RequestError) as refused:
         check_fields("{…}", ["pip", "_nsight", name], {"pip", "conda", "_nsight"})
     assert str(refused.value) == f"RAY_RUNTIME_ENV {{…}}: Ray has no field {name!r}; {remedy}"
 

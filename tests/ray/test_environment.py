@@ -74,20 +74,20 @@ def test_a_runtime_environment_brings_loadgen(request, kind):
 
 
 @pytest.mark.parametrize(
-    ("environment", "problem"),
+    ("environment", "problem", "code"),
     [
-        ("[]", "not an object in JSON"),
-        ('{"pipp": []}', "Ray has no field 'pipp'; did you mean 'pip'?"),
-        ('{"config": {"setup_timeout": 1}}', "config has no field 'setup_timeout'; did you mean"),
-        ('{"pip": 5}', "runtime_env['pip'] must be of type"),
-        ('{"py_modules": ["/nowhere"]}', "/nowhere"),
-        ('{"pip": ["loadgen-no-such-package==1"]}', ": node "),
+        ("[]", "not an object in JSON", 2),
+        ('{"pipp": []}', "Ray has no field 'pipp'; did you mean 'pip'?", 2),
+        ('{"config": {"setup_timeout": 1}}', "config has no field 'setup_timeout'; did you mean", 2),
+        ('{"pip": 5}', "runtime_env['pip'] must be of type", 2),
+        ('{"py_modules": ["/nowhere"]}', "/nowhere", 2),
+        ('{"pip": ["loadgen-no-such-package==1"]}', ": node ", 4),
     ],
 )
-def test_a_runtime_environment_that_cannot_be_is_one_line(deployment, environment, problem):
-    """With the variable, its value and the problem."""
+def test_a_runtime_environment_that_cannot_be_is_one_line(deployment, environment, problem, code):
+    """With the variable, its value and the problem; one that makes no sense as other options do."""
     run = deployment.ran("saturate", "--requests", "1000", RAY_RUNTIME_ENV=environment)
-    assert run.returncode == 4, run.stdout
+    assert run.returncode == code, run.stdout
     (line,) = run.stderr.splitlines()
     assert line.startswith(f"loadgen: RAY_RUNTIME_ENV {environment}: ")
     assert problem in line
