@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from frontend_launch.launch.runtimes import CLUSTER
 from frontend_launch.quantities import exact, number
 from loadgen.checks import finite, instance, whole, words
 from loadgen.constraints import MAX_DURATION_S
@@ -23,7 +22,7 @@ from loadgen.load.arrivals import MAX_REQUESTS, Arrivals
 from loadgen.load.drawing import DTYPES, Range
 from loadgen.load.image_layout import LAYOUTS, METHODS, ImageOptions
 from loadgen.parsing import check_tag
-from loadgen.served import Deploy, External, Frontend, Served, check_cluster_port
+from loadgen.served import Deploy, External, Frontend, Served, check_cluster
 
 MAX_CLIENTS = 256
 MAX_SEED = (1 << 32) - 1
@@ -186,10 +185,7 @@ class Client:
     def __post_init__(self) -> None:
         words(self, "workers")
         if self.workers is not None:
-            if not CLUSTER.fullmatch(self.workers):
-                problem, remedy = "names no cluster", "use ray, ray://HOST:PORT or ray:local"
-                raise FieldError("Client.workers", self.workers, problem, remedy)
-            check_cluster_port("Client.workers", self.workers)
+            check_cluster("Client.workers", self.workers)
         whole(self, "processes")
         whole(self, "cpus", least=0, each=True)
         if self.processes > MAX_CLIENTS:

@@ -14,7 +14,6 @@ from frontend_launch.launch.port_choice import MOVABLE
 from frontend_launch.launch.runtimes import CLUSTER, RUNTIMES, known
 from frontend_launch.launch.topology import Topology
 from frontend_launch.ports import MAX_PORT, Ports, is_loopback
-from frontend_launch.quantities import plural
 from loadgen.checks import finite, host, instance, whole, words
 from loadgen.constraints import MAX_DURATION_S
 from loadgen.errors import ConfigError, FieldError
@@ -120,7 +119,7 @@ class Deploy(CataloguedModel):
     @property
     def described(self) -> bool:
         """Whether machines are in words: all that comes of it is a plan."""
-        return any(machine.described for machine in self.machines)
+        return any(machine.words for machine in self.machines)
 
     def check_not_described(self) -> None:
         """Refuse a machine in words, on which nothing can run."""
@@ -147,6 +146,8 @@ class Deploy(CataloguedModel):
         if not _is_ipv4(self.publish_address):
             problem, remedy = "is not an IPv4 address", "use one of this machine's, such as 0.0.0.0 for all"
             raise FieldError("Deploy.publish_address", self.publish_address, problem, remedy)
+        if self.runtime.partition(":")[0] == "ray":
+            check_cluster("Deploy.runtime", self.runtime)
         if not known(self.runtime):
             raise FieldError("Deploy.runtime", self.runtime, "is unknown", f"choose {', '.join(RUNTIMES)}")
         if self.ports.redis is not None and self.runtime != "docker":
@@ -155,11 +156,10 @@ class Deploy(CataloguedModel):
         if self.image and self.runtime != "docker":
             raise FieldError("Deploy.image", self.image, "needs {Deploy.runtime} docker", "add that, or leave it out")
         if self.on_cluster:
-            check_cluster_port("Deploy.runtime", self.runtime)
             self._check_cluster()
         elif len(self.machines) > 1:
-            several, remedy = plural(len(self.machines), "machine"), "add {Deploy.runtime} ray, or describe one"
-            raise FieldError("Deploy.topology", several, "need a cluster", remedy)
+            second, remedy = self.machines[1], "add {Deploy.runtime} ray, or describe one machine"
+            raise FieldError("Deploy.topology", second.words or second.node, "a second machine needs a cluster", remedy)
 
     def _check_cluster(self) -> None:
         """Refuse what means one machine."""
@@ -303,18 +303,20 @@ def _is_ipv4(text: object) -> bool:
         return False
 
 
-def check_cluster_port(field: str, cluster: str) -> None:
-    """Refuse a cluster whose address has no port.
+def check_cluster(field: str, cluster: str) -> None:
+    """Refuse what is not the name of a cluster.
 
     Args:
         field: that names it, with its class.
         cluster: its name.
 
     Raises:
-        FieldError: it has none.
+        FieldError: it is none, or its address has no port.
     """
     found = CLUSTER.fullmatch(cluster)
-    if found is not None and found["port"] is not None and not 0 < int(found["port"]) <= MAX_PORT:
+    if found is None:
+        raise FieldError(field, cluster, "names no cluster", "use ray, ray://HOST:PORT or ray:local")
+    if found["port"] is not None and not 0 < int(found["port"]) <= MAX_PORT:
         raise FieldError(field, cluster, "has no port", f"use 1 to {MAX_PORT}")
 
 

@@ -204,10 +204,11 @@ def _homes(ranked: Sequence[Topology], request: PlacementRequest) -> list[int]:
         if sum(room) >= wanted:
             break
     else:
-        nodes = plural(len(ranked), "node")
+        nodes, largest = plural(len(ranked), "node"), max(len(node.cores) for node in ranked)
+        more = "use fewer replicas or add nodes" if largest >= each else f"use --cpus-per-replica {largest}"
         raise PlacementError(
             f"{plural(wanted, 'replica')} of {plural(each, 'core')}: the {nodes} of the cluster "
-            f"{'has' if len(ranked) == 1 else 'have'} room for {sum(room)}; use fewer replicas or add nodes"
+            f"{'has' if len(ranked) == 1 else 'have'} room for {sum(room)}; {more}"
         )
     gpus = [min(len(set(request.gpus) & set(node.gpus)), space) for node, space in zip(ranked, room, strict=True)]
     homes = _dealt(gpus, wanted)
@@ -264,5 +265,6 @@ def _plan_node(node: Topology, client: bool, replicas: int, frontends: int, requ
         local = replace(local, client_cpus=first if fits else None, clients=1)
     try:
         return plan(node, local)
-    except PlacementError as error:
-        raise type(error)(f"{node.node}: {error}") from None
+    except PlacementError as error:  # an option that names cores means the client's machine
+        named = str(error) if str(error).startswith("--") else f"node {node.node}: {error}"
+        raise type(error)(named) from None

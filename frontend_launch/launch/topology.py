@@ -65,7 +65,7 @@ class Topology:
         cores: the kernel's numbers of the usable cores, ascending.
         gpus: the numbers of the GPUs, ascending.
         node: the machine's name.
-        described: True for a machine in words, on which nothing can be started.
+        words: that describe it, for one on which nothing can be started; empty for a machine that is there.
         note: why there are fewer cores than the affinity allows; empty when nothing was cut.
         siblings: the usable cores that are threads of one physical core, for each that has several.
         numa_nodes: the nodes that have memory, ascending; empty when they are unknown.
@@ -76,7 +76,7 @@ class Topology:
     cores: tuple[int, ...]
     gpus: tuple[int, ...]
     node: str
-    described: bool
+    words: str = ""
     note: str = ""
     siblings: tuple[tuple[int, ...], ...] = ()
     numa_nodes: tuple[NumaNode, ...] = ()
@@ -134,7 +134,7 @@ def _topology(cores: tuple[int, ...], root: Path) -> Topology:
     usable, note = limit_to_quota(cores, cpu_quota(root))
     usable = tuple(sorted(usable))
     siblings, numa_nodes = find_siblings(usable, root), find_numa_nodes(usable, root)
-    return Topology(usable, find_gpus(root), socket.gethostname(), False, note, siblings, numa_nodes)
+    return Topology(usable, find_gpus(root), socket.gethostname(), note=note, siblings=siblings, numa_nodes=numa_nodes)
 
 
 def describe(text: str) -> Topology:
@@ -182,7 +182,7 @@ def describe(text: str) -> Topology:
         cores,
         gpus,
         "described",
-        described=True,
+        words=text,
         siblings=tuple(physical) if threads > 1 else (),
         numa_nodes=numa_nodes if "numa" in fields else (),
     )

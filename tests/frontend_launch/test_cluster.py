@@ -24,7 +24,7 @@ from frontend_launch.launch.topology import Topology, describe, first_cores
 
 
 def node(name: str, cores: int, gpus: int = 0) -> Topology:
-    return Topology(tuple(range(cores)), tuple(range(gpus)), name, described=False)
+    return Topology(tuple(range(cores)), tuple(range(gpus)), name)
 
 
 def summary(placement: Placement) -> dict[str, str]:
@@ -140,6 +140,28 @@ def test_nodes_that_have_too_few_cores_are_refused():
         plan_over(THREE[0], THREE, PlacementRequest(replicas=7, cpus_per_replica=2))
 
 
+def test_a_replica_that_is_larger_than_each_node_is_refused():
+    """More nodes would not help."""
+    nodes = (node("a", 4), node("b", 2))
+    with pytest.raises(PlacementError) as refused:
+        plan_over(nodes[0], nodes, PlacementRequest(replicas=1, cpus_per_replica=5))
+    expected = "1 replica of 5 cores: the 2 nodes of the cluster have room for 0; use --cpus-per-replica 4"
+    assert str(refused.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("cores", "start"),
+    [((9,), "--client-cpus 9: not usable here; choose from 0,1"), ((0, 1), "node a: 1 replica of 1 core needs 1 core")],
+    ids=["option", "shortage"],
+)
+def test_a_refusal_begins_with_an_option_or_the_node(cores, start):
+    """What an option names is of the client's machine."""
+    nodes = (node("a", 2),)
+    with pytest.raises(PlacementError) as refused:
+        plan_over(nodes[0], nodes, PlacementRequest(replicas=1, cpus_per_replica=1, client_cpus=cores))
+    assert str(refused.value).startswith(start)
+
+
 def test_what_is_reserved_for_each_part():
     """Its own cores and its GPU: a core that two parts of a node share is reserved once."""
     nodes = (node("a", 5, gpus=1), node("b", 2))
@@ -163,12 +185,6 @@ def test_gpus_that_no_node_has_are_refused():
     """Each node has numbers of its own."""
     with pytest.raises(PlacementError, match="--gpus 1,2: no node of the cluster has them; choose others"):
         plan_over(THREE[0], (node("a", 4, gpus=1), node("b", 4)), PlacementRequest(gpus=(0, 1, 2)))
-
-
-def test_a_refusal_names_the_node():
-    """Where the plan of one node fails."""
-    with pytest.raises(PlacementError, match=r"^a: --client-cpus 9: not usable here"):
-        plan_over(THREE[0], THREE, PlacementRequest(client_cpus=(9,)))
 
 
 def test_nodes_of_one_machine_have_names_of_their_own():

@@ -27,7 +27,7 @@ def topologies(draw: st.DrawFn) -> Topology:
         whole = describe(f"cpus=0-{cores - 1},gpus=0-{draw(st.integers(0, 2))},smt={threads},numa={nodes}")
         return draw(st.just(whole) | st.sets(st.sampled_from(whole.cores), min_size=1).map(partial(_within, whole)))
     chosen = draw(st.sets(st.integers(0, 20), min_size=1, max_size=12))
-    return Topology(tuple(sorted(chosen)), tuple(range(draw(st.integers(0, 3)))), "here", described=False)
+    return Topology(tuple(sorted(chosen)), tuple(range(draw(st.integers(0, 3)))), "here")
 
 
 def _within(whole: Topology, usable: set[int]) -> Topology:

@@ -76,7 +76,7 @@ def test_all_conflicts_are_named_at_once():
             id="all cores named, still too few",
         ),
         pytest.param(
-            Topology((0, 1), (), "here", False, "the CPU quota of 2 cores leaves 0,1 of cores 0-7"),
+            Topology((0, 1), (), "here", "", "the CPU quota of 2 cores leaves 0,1 of cores 0-7"),
             PlacementRequest(3),
             "3 replicas of 1 core need 3 cores and this machine offers 2 (0,1) "
             "(the CPU quota of 2 cores leaves 0,1 of cores 0-7); use fewer replicas",

@@ -232,7 +232,7 @@ def test_discover_puts_affinity_quota_and_gpus_together(tmp_path, monkeypatch):
 
     topology = discover(root)
 
-    assert (topology.cores, topology.gpus, topology.described) == ((2, 5), (0,), False)
+    assert (topology.cores, topology.gpus, topology.words) == ((2, 5), (0,), "")
     assert topology.note == "the CPU quota of 2 cores leaves 2,5 of cores 2,5,9"
     assert topology.node
 
@@ -281,7 +281,7 @@ def test_discover_here():
 )
 def test_describe(text, cores, gpus):
     """A machine in words has what the words say."""
-    assert describe(text) == Topology(cores, gpus, "described", described=True)
+    assert describe(text) == Topology(cores, gpus, "described", words=text)
 
 
 @pytest.mark.parametrize(

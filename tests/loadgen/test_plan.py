@@ -312,7 +312,7 @@ def test_a_plan_as_text(xla, weights):
 def test_several_machines_are_those_of_a_cluster():
     """Which are named by their place, the first with the client."""
     nodes = (describe("cpus=0-3"), describe("cpus=0-7"))
-    with pytest.raises(ConfigError, match="topology 2 machines: need a cluster; add runtime ray, or describe one"):
+    with pytest.raises(ConfigError, match="topology cpus=0-7: a second machine needs a cluster; add runtime ray"):
         Deploy("noop", topology=nodes)
     config = ExperimentConfig(Deploy("noop", runtime="ray", replicas=2, topology=nodes))
     plan = plan_on(config, asyncio.run(survey(config)))

@@ -31,7 +31,7 @@ from model_containers.model import Description
 
 
 def config(tmp_path, rate_rps: float | None = 50.0, objective="p99<100ms", serve=None, **others: Any):
-    serve = serve or Deploy("noop", topology=replace(describe("cpus=0-3"), described=False))
+    serve = serve or Deploy("noop", topology=replace(describe("cpus=0-3"), words=""))
     base = ExperimentConfig(serve, output=Output(tmp_path / "results"))
     return SizeConfig(base, tuple(slo.parse(objective)), rate_rps, **others)
 
