@@ -33,12 +33,14 @@ class Command:
         arguments: the command line after the Python interpreter.
         cores: the cores it may use; empty for no change.
         environment: variables added to ours.
+        directory: where it runs; empty for ours.
     """
 
     role: str
     arguments: Sequence[str]
     cores: tuple[int, ...] = ()
     environment: Mapping[str, str] | None = None
+    directory: str = ""
 
 
 class Process:
@@ -132,6 +134,7 @@ async def start(
                 "-P",  # files of the working directory are no modules
                 *command.arguments,
                 env=environment,
+                cwd=command.directory or None,
                 pass_fds=(watched, *pass_fds),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE if read_stdout else errors,

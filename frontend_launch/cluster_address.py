@@ -153,6 +153,18 @@ def runtime_environment(variable: str) -> dict[str, Any] | None:
     )
 
 
+def working_directory(variable: str) -> str:
+    """Where processes on nodes run, so that they find files by the names that this process has for them.
+
+    Args:
+        variable: value of `ENVIRONMENT`; empty where it is not set.
+
+    Returns:
+        the directory of this process; empty where the nodes get one from the environment.
+    """
+    return "" if "working_dir" in (runtime_environment(variable) or {}) else os.getcwd()
+
+
 def check_fields(variable: str, found: Iterable[str], known: Collection[str], of: str = "Ray") -> None:
     """Refuse a field of a runtime environment that Ray would leave out without a word.
 

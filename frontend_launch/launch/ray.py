@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import json
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,7 @@ from typing_extensions import override
 
 from frontend_launch import ray_cluster, scratch
 from frontend_launch.children import Command
-from frontend_launch.cluster_address import cluster_of_run
+from frontend_launch.cluster_address import ENVIRONMENT, cluster_of_run, working_directory
 from frontend_launch.errors import ActorLostError, HeadLostError, LaunchError, PlacementError, UnavailableError
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.cluster import Bundle, ClusterTopology, Node, named, reservations
@@ -281,7 +282,8 @@ class RayLauncher(Launcher):
             async with asyncio.timeout(START_TIMEOUT_S):
                 actor = await self._actor(role, name)
                 await self._check_gpu(role, actor)
-                pid: int = await ray_cluster.answer(actor.start.remote, command, read_stdout)
+                placed = replace(command, directory=working_directory(os.environ.get(ENVIRONMENT, "")))
+                pid: int = await ray_cluster.answer(actor.start.remote, placed, read_stdout)
         except TimeoutError:
             raise LaunchError(f"{role} on {node}: no actor within {START_TIMEOUT_S:g} s; see `ray status`") from None
         except ActorLostError as error:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,7 +70,7 @@ class ProcessSupervisor(Supervision):
         self._directory = self._stack.enter_context(scratch.directory())
         log = {"LOADGEN_LOG_FILE": str(self._directory / f"{command.role}.log")}
         environment = {**module_path(), **(command.environment or {}), **log}
-        own = Command(command.role, command.arguments, command.cores, environment)
+        own = replace(_here(command), environment=environment)
         self._process = await start(own, self._directory, read_stdout=read_stdout)
         self._stack.push_async_callback(self._process.stop)
         self._begin()
@@ -119,3 +120,8 @@ class ProcessSupervisor(Supervision):
     def _started(self) -> Process:
         assert self._process is not None
         return self._process
+
+
+def _here(command: Command) -> Command:
+    """The same in the directory of this process where this machine does not have that of the command."""
+    return command if Path(command.directory).is_dir() else replace(command, directory="")

@@ -16,6 +16,7 @@ from frontend_launch.cluster_address import (
     remedy_for,
     runtime_environment,
     token_problem,
+    working_directory,
 )
 from frontend_launch.errors import LaunchError, RequestError
 from loadgen.config import Client
@@ -181,6 +182,15 @@ def test_the_cluster_of_a_run_is_named_by_the_run(text):
 def test_a_runtime_environment_is_an_object(text, found):
     """Without the variable there is nothing to send."""
     assert runtime_environment(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "own"), [("", True), ('{"pip": ["a"]}', True), ('{"working_dir": "a"}', False)], ids=["none", "pip", "one"]
+)
+def test_processes_on_nodes_run_in_the_directory_of_this_one(text, own, tmp_path, monkeypatch):
+    """Unless the environment brings one of its own."""
+    monkeypatch.chdir(tmp_path)
+    assert working_directory(text) == (str(tmp_path) if own else "")
 
 
 @pytest.mark.parametrize("text", ["[]", "{", "pip"])

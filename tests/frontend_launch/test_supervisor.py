@@ -76,6 +76,23 @@ def test_a_process_is_started_watched_and_ended():
     asyncio.run(act())
 
 
+@pytest.mark.parametrize("there", [True, False], ids=["there", "not there"])
+def test_a_process_runs_in_the_directory_of_its_command(tmp_path, there):
+    """Where this machine has it: files have the same names on both."""
+
+    async def act() -> None:
+        made = ProcessSupervisor(asyncio.Event().set)
+        directory = tmp_path if there else tmp_path / "elsewhere"
+        await made.start(Command("replica-0", ["-c", "import os; print(os.getcwd())"], (), {}, str(directory)), True)
+        try:
+            expected = str(tmp_path) if there else os.getcwd()
+            assert (await made.first_line()).decode().strip() == expected
+        finally:
+            await made.close()
+
+    asyncio.run(act())
+
+
 def test_an_exit_code_is_told_as_soon_as_it_is_known():
     """However long the question may take."""
 

@@ -34,6 +34,29 @@ def test_replicas_on_other_nodes_count_as_the_client_does(nodes, runs, tmp_path)
     assert not nodes.parts()
 
 
+OWN_MODEL = """
+from model_containers.model import TensorSpec
+
+class Half:
+    name = "half"
+    input = output = TensorSpec((4,), "float32")
+
+    def predict(self, batch):
+        return batch / 2
+"""
+
+
+@pytest.mark.parametrize("environment", ["", '{"working_dir": "."}'], ids=["same path", "working_dir"])
+def test_a_model_is_named_by_a_file_of_the_working_directory(nodes, tmp_path, monkeypatch, environment):
+    """Which each node has at the same path, or gets."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "half.py").write_text(OWN_MODEL)
+    runs = Runs(nodes, tmp_path / "results", "-m", "half.py:Half", "--runtime", "ray")
+    run = runs.ran("saturate", "--replicas", "2", "--requests", "200", RAY_RUNTIME_ENV=environment)
+    assert run.returncode == 0, run.stderr
+    assert runs.results()["summary"]["completed"] == 200
+
+
 def test_a_dry_run_names_the_nodes(nodes, runs):
     """And starts nothing on them."""
     run = runs.ran("saturate", "--replicas", "3", "--dry-run")
