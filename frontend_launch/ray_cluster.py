@@ -362,12 +362,15 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
 
     Args:
         cluster: ``ray``, ``ray://HOST:PORT`` or ``ray:local``.
-        where: it is; None for what its name and the environment say.
+        where: it is, for a program that starts nothing there, so that no runtime environment is prepared; None for
+            what its name and the environment say.
 
     Raises:
         LaunchError: it does not answer.
         RequestError: a variable of the environment makes no sense.
     """
+    starts = where is None
+    given = os.environ.get(ENVIRONMENT, "") if starts else ""
     where = where or cluster_address(cluster, os.environ.get(VARIABLE, ""))
     if ray.is_initialized():
         with _available(where):
@@ -379,11 +382,10 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
     setattr(ray._private.auto_init_hook, "enable_auto_connect", False)  # noqa: B010 - a lost connection stays lost
     os.environ.setdefault("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "0")  # it would block, for longer than actors wait
     warnings.filterwarnings("ignore", message="Ray Client connection timed out")  # the error says it
-    given = os.environ.get(ENVIRONMENT, "")
     environment = _environment(given)
     await check_listening(where)
     options: dict[str, Any] = {"address": where.text, "log_to_driver": False, "configure_logging": False}
-    options["runtime_env"] = environment
+    options["runtime_env"] = environment if starts else {}  # None would be the value of the variable for Ray's client
     if cluster == "ray:local":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options |= {"include_dashboard": False, "object_store_memory": LOCAL_STORE_BYTES}
@@ -403,7 +405,9 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
     watching = asyncio.create_task(_head.watch(), name="watching the head of the cluster")
     try:
         with _available(where):
-            if environment or ray.get_runtime_context().runtime_env:  # which a job of Ray has from the cluster
+            if starts and (
+                environment or ray.get_runtime_context().runtime_env
+            ):  # which a job of Ray has from the cluster
                 await gather_all(*(_prepared(node, given) for node in await nodes() if node.cpus))
             yield
     finally:
