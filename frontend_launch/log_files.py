@@ -24,22 +24,24 @@ class Added(NamedTuple):
     read: dict[int, int]
 
 
-def added(directory: Path, role: str, read: Mapping[int, int]) -> Added:
-    """The lines that a part has logged since the last look.
+def added(directory: Path, role: str, read: Mapping[int, int], most_bytes: int = MOST_BYTES) -> Added:
+    """The lines that a part has logged since the last look; the next look has the rest where they are too long for one.
 
     Args:
         directory: of the logs.
         role: of the part: its files are ``ROLE.err`` and ``ROLE.log``, of which one rotated file is kept.
         read: as the last look said; empty for all lines.
+        most_bytes: of all lines; a longer line is cut.
     """
-    lines, now = list[str](), dict(read)
+    lines, now, left = list[str](), dict(read), most_bytes
     for name in (f"{role}.err", f"{role}.log.1", f"{role}.log"):
         with contextlib.suppress(OSError), (directory / name).open("rb") as log:  # there may be none
             inode, size = os.fstat(log.fileno()).st_ino, log.seek(0, os.SEEK_END)
             known = now.get(inode, 0)
             begin = log.seek(max(known if known <= size else 0, size - MOST_BYTES))
-            text = log.read(MOST_BYTES)
-            whole = text[: text.rfind(b"\n") + 1]
+            text = log.read(left)
+            whole = text[: text.rfind(b"\n") + 1] or (text if len(text) == most_bytes else b"")
+            left -= len(whole)
             now[inode] = begin + len(whole)
             lines += whole.decode(errors="replace").splitlines()
     return Added(lines, now)

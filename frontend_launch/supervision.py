@@ -25,6 +25,9 @@ Ray hands an answer of up to 100 KiB over directly. A larger one goes through th
 that of the launcher's machine is gone, Ray ends the launcher.
 """
 
+LINES_BYTES = ANSWER_BYTES // 4
+"""Most of the lines of logs in one answer: a byte of a line takes up to four of the answer."""
+
 PARENT_EVERY_S = 0.5
 """Between two looks at the parent of this process, which is another one when the node's manager is gone."""
 

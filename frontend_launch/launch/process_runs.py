@@ -217,24 +217,24 @@ _NODES = "frontend_launch.launch.ray:reader"
 
 @contextlib.asynccontextmanager
 async def _reader(run: ProcessRun) -> AsyncIterator[Reader]:
-    """The reader of a run's logs.
+    """The reader of a run's logs; of parts elsewhere that have ended, their launcher has kept them.
 
     Raises:
         LaunchError: its cluster does not answer.
         RequestError: the extra of its cluster is not installed.
     """
 
-    async def read(part: Part, known: dict[int, int]) -> Added:
+    async def kept(part: Part, known: dict[int, int]) -> Added:
         return added(run.directory / LOGS, part.role, known)
 
     if not run.cluster:
-        yield read
+        yield kept
         return
     if missing := extras.missing("ray"):
         raise RequestError(f"{run.name}: its logs are on a cluster, and need {missing[0]}; {extras.remedy('ray')}")
     nodes: Callable[[str, str], AbstractAsyncContextManager[Reader]] = pkgutil.resolve_name(_NODES)
     async with nodes(run.name, run.cluster) as elsewhere:
-        yield elsewhere
+        yield lambda part, known: (kept if part.ended else elsewhere)(part, known)
 
 
 async def logs(run: ProcessRun, roles: Collection[str], *, follow: bool) -> AsyncIterator[tuple[str, str]]:
@@ -256,9 +256,11 @@ async def logs(run: ProcessRun, roles: Collection[str], *, follow: bool) -> Asyn
     async with _reader(run) as read:
         while True:
             for part in parts:
-                lines, known[part.role] = await read(part, known[part.role])
-                for line in lines:
-                    yield part.role, line
+                lines = [""]
+                while lines:
+                    lines, known[part.role] = await read(part, known[part.role])
+                    for line in lines:
+                        yield part.role, line
             if not follow or not _there(run.directory):
                 return
             await asyncio.sleep(FOLLOW_EVERY_S)

@@ -18,7 +18,7 @@ from frontend_launch.affinity import affinity, pin
 from frontend_launch.children import Command, Process, start
 from frontend_launch.launch.topology import Topology, discover, first_cores
 from frontend_launch.log_files import Added, added, tail
-from frontend_launch.supervision import ANSWER_BYTES, Supervision, module_path, own_version
+from frontend_launch.supervision import ANSWER_BYTES, LINES_BYTES, Supervision, module_path, own_version
 
 
 class NodeReport(NamedTuple):
@@ -110,7 +110,7 @@ class ProcessSupervisor(Supervision):
 
     async def log_added(self, read: dict[int, int]) -> Added:
         """The lines of its logs that were added since the last look, see `frontend_launch.log_files.added`."""
-        return added(self._directory, self._started.role, read)
+        return added(self._directory, self._started.role, read, LINES_BYTES)
 
     async def cores(self) -> tuple[int, ...]:
         """Those that the kernel lets it use; empty when it is gone."""

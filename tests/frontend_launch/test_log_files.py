@@ -41,6 +41,18 @@ def test_of_a_long_log_the_end_is_read(tmp_path, monkeypatch):
     assert tail(tmp_path / "a.log") == b"89\nlast\n"
 
 
+def test_lines_that_are_too_long_for_one_look_come_in_several(tmp_path):
+    """All of them, whole where one look has room for a line."""
+    (tmp_path / "a.err").write_text("one\ntwo\n")
+    (tmp_path / "a.log").write_text("three\nfour and more\nfive")
+    read: dict[int, int] = {}
+    found = []
+    while lines := (look := added(tmp_path, "a", read, 10)).lines:
+        found.append(lines)
+        read = look.read
+    assert found == [["one", "two"], ["three"], ["four and m"], ["ore"]]
+
+
 @given(st.lists(st.binary(max_size=20), max_size=8))
 def test_however_often_one_looks(tmp_path_factory, pieces):
     """The whole lines are the same."""

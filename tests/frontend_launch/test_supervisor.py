@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 from contextlib import asynccontextmanager
 
 import pytest
@@ -14,7 +15,7 @@ from frontend_launch.children import Command
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch import supervisor
 from frontend_launch.launch.supervisor import ProcessSupervisor, node_report
-from frontend_launch.supervision import own_version
+from frontend_launch.supervision import ANSWER_BYTES, own_version
 
 SERVES = """
 import os, sys, time
@@ -54,6 +55,30 @@ def test_a_long_log_is_handed_over_in_pieces(monkeypatch):
             size = (await made.logs())["replica-0.err"]
             pieces = [await made.log_piece("replica-0.err", begin) for begin in range(0, size, 4)]
             assert pieces == [b"an e", b"rror", b"\n"]
+
+    asyncio.run(act())
+
+
+UNREADABLE = """
+import os
+with open(os.environ["LOADGEN_LOG_FILE"], "wb") as log:
+    log.write(b"\\xff\\n" * 50_000)
+print("ready", flush=True)
+"""
+
+
+def test_lines_of_a_log_are_handed_over_in_answers_that_ray_carries_by_itself():
+    """Whatever the log has."""
+
+    async def act() -> None:
+        async with supervised(UNREADABLE) as (made, _):
+            await made.first_line()
+            read: dict[int, int] = {}
+            lines, answers = 0, 0
+            while (found := await made.log_added(read)).lines:
+                assert len(pickle.dumps(found)) <= ANSWER_BYTES
+                lines, answers, read = lines + len(found.lines), answers + 1, found.read
+            assert (lines, answers) == (50_000, 5)
 
     asyncio.run(act())
 
