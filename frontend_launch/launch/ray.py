@@ -141,6 +141,7 @@ class ActorPart(Running):
                 await ray_cluster.kill(self._actor)
                 return ACTOR_GONE
             if code is not None:
+                await self.keep_log()  # its actor, which nothing asks any more, ends soon
                 return code
         return HEAD_GONE
 

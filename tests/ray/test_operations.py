@@ -4,7 +4,9 @@ Without the extras these are skipped: make install EXTRAS=ray,oip. The cluster t
 """
 
 import json
+import os
 import re
+import signal
 
 import pytest
 from cluster_of_tests import counting_server
@@ -49,6 +51,20 @@ def test_a_deployment_is_looked_at_and_taken_down_from_another_terminal(nodes, r
         assert run.exit_code() == 0
     assert gone(pids)
     assert states(runs) == {}
+
+
+def test_the_log_of_a_replica_that_ended_is_kept(nodes, runs):
+    """Its actor ends soon after it, and hands nothing over then; a runtime environment is of no use for logs."""
+    with runs.running(*UP[:-1], "2", until=SERVING) as run:
+        (replica, *_) = [pid for pid, part in nodes.parts().items() if "model_containers" in part.words]
+        actor = nodes.parts()[replica].actor
+        os.kill(replica, signal.SIGKILL)
+        run.until("1 replica goes on")
+        assert gone([actor])
+        logs = runs.ran("logs", RAY_ADDRESS="", RAY_RUNTIME_ENV="no JSON")
+        assert (logs.returncode, logs.stderr) == (0, "")
+        for number in range(2):
+            assert f"(replica-{number}) registered" in logs.stdout
 
 
 def test_cores_that_a_deployment_has_are_named_with_its_process(nodes, runs):
