@@ -91,6 +91,10 @@ class Placement:
         """The assignments on the machine of the first, which is that of this process where it has one."""
         return tuple(row for row in self.assignments if row.node == self.assignments[0].node)
 
+    def text_of(self, row: Assignment) -> str:
+        """An assignment in words, with its machine where that is not the one of the first."""
+        return row.text if row in self.here else f"{row.text} of {row.node}"
+
     @property
     def replicas(self) -> tuple[Assignment, ...]:
         """The replicas' assignments, in order."""
