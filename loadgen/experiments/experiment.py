@@ -381,7 +381,7 @@ def _save_requests(path: Path, record: Record, source: InputSource) -> list[str]
 def log_plan(plan: Plan) -> None:
     """Log what is going to happen where."""
     for row in plan.placement.assignments:
-        log.info("%s%s", row.text, "" if row in plan.placement.here else f" of {row.node}")
+        log.info("%s", plan.placement.text_of(row))
     for note in plan.notes:
         log.info("%s", note)
     log.info("%s, %s bytes each", plan.load.text, f"{plan.inputs.payload_bytes:,}")

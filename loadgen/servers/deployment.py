@@ -117,9 +117,9 @@ async def up(config: ExperimentConfig) -> AsyncIterator[Deployment]:
     """
     plan = await prepare(config)
     rows = plan.placement.started
-    plan = replace(plan, placement=Placement(rows))
     for row in rows:
-        log.info("%s", row.text)
+        log.info("%s", plan.placement.text_of(row))
+    plan = replace(plan, placement=Placement(rows))
     for note in plan.notes:
         log.info("%s", note)
     async with deployed(plan) as deployment:

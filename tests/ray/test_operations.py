@@ -34,6 +34,8 @@ def test_a_deployment_is_looked_at_and_taken_down_from_another_terminal(nodes, r
     with runs.running(*UP, until=SERVING) as run:
         name, pids = f"pid-{run.process.pid}", nodes.parts()
         assert len(pids) == 4
+        assert len(set(re.findall(r"replica-[0-2]: cores 1(?: of .*)?", run.log))) == 3
+        assert re.search(r"replica-1: cores 1 of .* #2", run.log), run.log
         assert states(runs) == dict.fromkeys(("frontends", "replica-0", "replica-1", "replica-2"), "running")
         logs = runs.ran("logs", RAY_ADDRESS="")
         assert logs.returncode == 0, logs.stderr
