@@ -7,14 +7,17 @@ may have hidden; the receiving socket is read until it is empty, then waited for
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import logging
+import os
 import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain, repeat
+from socket import AF_INET
 from typing import Any
 
 import numpy as np
@@ -27,7 +30,7 @@ from frontend_launch.clock import clock_id
 from frontend_launch.contexts import end_context
 from frontend_launch.patience import patience
 from frontend_launch.quantities import plural
-from loadgen.errors import TargetError
+from loadgen.errors import TargetError, UnreachableError
 from loadgen.load.inputs import Pool
 from loadgen.load.target import NO_REPLIES, Outcome, Replies, Single, Target, TargetSpec, TimedReply, Waits
 from loadgen.targets.client_limits import unreachable
@@ -131,6 +134,32 @@ def _elements(data_type: DataType, size: int | None) -> str:
     return f"{size} bytes of {data_type.canonical}" if rest else plural(elements, data_type.canonical[:-1])
 
 
+async def _check_listening(address: str, port: str) -> None:
+    """Refuse a port at which nothing listens, to which ZeroMQ would try to connect for ever.
+
+    Args:
+        address: of the frontend; only ``tcp://…`` has a port.
+        port: its name.
+
+    Raises:
+        TargetError: the connection is refused.
+    """
+    transport, _, place = address.partition("://")
+    if transport != "tcp":
+        return
+    host, _, number = place.rpartition(":")
+    try:
+        _, writer = await asyncio.open_connection(host, int(number), family=AF_INET)  # as ZeroMQ does
+    except ConnectionRefusedError:
+        raise UnreachableError(
+            f"{address}: cannot be connected to: {os.strerror(errno.ECONNREFUSED)}; check that a query frontend runs "
+            f"there, the host, and the port {{Ports.{port}}}"
+        ) from None
+    except OSError:  # ZeroMQ may reach it all the same; if not, the handshake does not come
+        return
+    writer.transport.abort()
+
+
 @dataclass(frozen=True, slots=True)
 class ClipperSpec(TargetSpec):
     """A frontend, an application on it, and what its answers look like.
@@ -204,7 +233,7 @@ class ClipperTarget(Target, Waits):
         """Connect, get a client id, and frame the pool's inputs once.
 
         Raises:
-            TargetError: no answer to the handshake within 10 s.
+            TargetError: nothing listens at a port, or there is no answer to the handshake within 10 s.
         """
         address = self._spec.response_address
         try:
@@ -214,6 +243,8 @@ class ClipperTarget(Target, Waits):
             raise unreachable(f"{address}: cannot be connected to: {error}", error) from None
         try:
             async with patience(HANDSHAKE_TIMEOUT_S):
+                await _check_listening(address, "response")
+                await _check_listening(self._spec.request_address, "request")
                 await self._receiving.send_multipart(wire.encode_announcement(clock_id()))
                 answer = await self._receiving.recv_multipart()
         except TimeoutError:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -15,7 +16,7 @@ from peers import Client, FrontendThread, Replica
 
 from frontend_launch import wire
 from frontend_launch.wire import ResponseBurst, ipc_addresses
-from loadgen.errors import TargetError
+from loadgen.errors import TargetError, UnreachableError
 from loadgen.load.inputs import SeededInputs
 from loadgen.load.job import Job
 from loadgen.load.runner import run
@@ -105,23 +106,40 @@ def test_an_answer_of_any_size_will_do_where_the_size_may_vary(frontend):
     assert record.outcomes[Outcome.COMPLETED] == 10
 
 
+async def opened(requests, responses):
+    """Open a target at these addresses, and close it."""
+    target = ClipperSpec(requests, responses, "app", DataType.FLOATS, 4, b"").make()
+    try:
+        await target.open(SeededInputs(TensorSpec((1,), "float32"), None, 1, 0).make())
+    finally:
+        await target.close()
+
+
 def test_nobody_there_is_one_clear_line(monkeypatch):
     """With what to check."""
     monkeypatch.setattr(clipper, "HANDSHAKE_TIMEOUT_S", 0.05)
     with zmq.Context() as context, context.socket(zmq.ROUTER) as silent:
         port = silent.bind_to_random_port("tcp://127.0.0.1")
         address = f"tcp://127.0.0.1:{port}"
-        spec = ClipperSpec(address, address, "app", DataType.FLOATS, 4, b"")
-
-        async def attempt():
-            target = spec.make()
-            try:
-                await target.open(SeededInputs(TensorSpec((1,), "float32"), None, 1, 0).make())
-            finally:
-                await target.close()
-
         with pytest.raises(TargetError, match=rf"tcp://127.0.0.1:{port}: no handshake within .*the port response"):
-            asyncio.run(attempt())
+            asyncio.run(opened(address, address))
+
+
+@pytest.mark.parametrize("run_loop", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("name", ["request", "response"])
+def test_a_port_at_which_nothing_listens_is_refused_at_once(name, run_loop):
+    """Each of the two, by its name."""
+    with (
+        zmq.Context() as context,
+        context.socket(zmq.ROUTER) as silent,
+        socket.socket() as closed,
+    ):
+        closed.bind(("127.0.0.1", 0))
+        ports = dict.fromkeys(("request", "response"), silent.bind_to_random_port("tcp://127.0.0.1"))
+        ports[name] = closed.getsockname()[1]
+        refused = rf"^tcp://127.0.0.1:{ports[name]}: cannot be connected to: Connection refused; .* the port {name}$"
+        with pytest.raises(UnreachableError, match=refused):
+            run_loop(opened(*(f"tcp://127.0.0.1:{port}" for port in ports.values())))
 
 
 def test_ids_are_complete_again_after_they_wrapped_on_the_wire():
