@@ -1,7 +1,8 @@
 """Runs a sweep: measures every combination of settings and keeps each result at once.
 
 Replicas stay up while only the batch size changes. The failure of a cell is recorded, and the sweep goes on, unless no
-cell can be started, as with a port in use. An invalid run is repeated once, and marked if the repeat is invalid too.
+cell can be started, as with a port in use or an external server that is down. An invalid run is repeated once, and
+marked if the repeat is invalid too.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from loadgen.errors import (
     FieldError,
     Interrupted,
     TargetError,
+    UnreachableError,
     Worded,
     without_secret_members,
     without_secrets,
@@ -297,6 +299,7 @@ async def run_sweep(plan: SweepPlan, *, resume: bool = False) -> Sweep:
     Raises:
         ConfigError: there is nothing to resume, or the results cannot be saved.
         UnavailableError: nothing can be started, whatever the cell.
+        TargetError: the external server cannot be reached.
         Interrupted: it was cancelled.
     """
     config = plan.config
@@ -353,10 +356,12 @@ class _SweepRun:
         log_plan(plan)
         self._progress(group[0])
         self._view.waits(awaited(plan))
-        finished = 0
+        external = not isinstance(plan.config.serve, Deploy)
+        finished, up = 0, False
         try:
             with pinned(plan.placement.own.cores):
                 async with serving(plan) as server:
+                    up = True
                     for measurement in group:
                         results = await self._measure(server, measurement)
                         finished += 1
@@ -364,11 +369,17 @@ class _SweepRun:
                             break
                     logs = self._ledger.directory / f"{group[0].cell.name}-{group[0].repeat}.logs"
                     await to_completion(server.keep_logs(logs))
-        except UnavailableError:
-            raise  # every other cell would fail for the same reason
         except (FrontendLaunchError, TargetError) as error:
+            unreachable = external and (not up or isinstance(error, UnreachableError))
+            if unreachable and finished:
+                return finished  # the caller reaches it again first, with its patience
+            if unreachable or isinstance(error, UnavailableError):  # every other cell would fail for the same reason
+                if kept := len(self._ledger.entries):
+                    of = plural(len(self._plan.order), "measurement")
+                    error.add_note(f"{kept} of {of} kept in {self._ledger.directory}")
+                raise
             # Without a deployment none of them can be measured; once there was one, it is this measurement's fault.
-            lost = group[finished : finished + 1] if finished else group
+            lost = group[finished : finished + 1] if up else group
             for measurement in lost:
                 log.error("%s: %s", measurement.cell.name, error)
                 self._keep(measurement, None, str(error))

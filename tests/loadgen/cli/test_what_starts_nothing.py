@@ -180,17 +180,19 @@ def test_a_host_without_an_address_is_said_at_once():
     assert run.stderr.splitlines()[-1].startswith("loadgen: --connect nowhere.invalid: ")
 
 
-def test_a_server_that_is_down_is_said_before_anything_is_measured(tmp_path):
-    """Not after the trial of the client by itself."""
+@pytest.mark.parametrize("verb", ["saturate", "sweep"])
+def test_a_server_that_is_down_is_said_before_anything_is_measured(tmp_path, verb):
+    """Not after the trial of the client by itself, and once."""
     pytest.importorskip("httptools", reason="needs the extra oip")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and never listens
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/predict"
-        run = asked([LOADGEN, "saturate", "--target", url, "--results-dir", str(tmp_path / "results")])
+        run = asked([LOADGEN, verb, "--target", url, "--results-dir", str(tmp_path / "results")])
     assert run.returncode == 5
-    assert run.stderr.splitlines()[-1] == (
+    assert run.stderr.splitlines() == [
         f"loadgen: {url}: cannot be reached: Connection refused; start the server, or correct the address"
-    )
+    ]
+    assert "ERROR" not in run.stdout
     assert "null server" not in run.stdout + run.stderr
 
 

@@ -14,6 +14,7 @@ from loadgen.cli import exit_codes
 from loadgen.cli.sweep import size_command
 from loadgen.cli.verbs import app
 from loadgen.config import ExperimentConfig, Output, Saturate
+from loadgen.errors import ClientLimitError, UnreachableError
 from loadgen.experiments import sweep as sweeps
 from loadgen.experiments.ledger import Entry, read_entries
 from loadgen.experiments.sweep import Sweep, SweepConfig, prepare_sweep, run_sweep
@@ -21,10 +22,12 @@ from loadgen.judging.slo import parse as parse_slo
 from loadgen.judging.validity import Check
 from loadgen.results.cells import Drift
 from loadgen.results.files import save
-from loadgen.served import Deploy
+from loadgen.served import Deploy, External
 
 VALID: list[Check] = []
 BAD, FAILED = [INVALID], [replace(INVALID, measured="it is gone")]
+NOOP, SERVER = Deploy("noop"), External.at("http://127.0.0.1:9/predict", body='{"x": "$inputs"}')
+REFUSED = UnreachableError("connection refused")
 
 
 async def nothing(*_):
@@ -36,10 +39,12 @@ def swept(tmp_path, monkeypatch):
     """Sweep over two batch sizes, of which the runs have these certificates; what is asked for has names."""
     names = []
 
-    def sweep(certificates, *, error=None, resume=False, unstarted=None, rows=None, **changes):
-        left = list(certificates)
+    def sweep(certificates, *, error=None, resume=False, unstarted=None, rows=None, serve=NOOP, gone=(), **changes):
+        left, gone = list(certificates), list(gone)
 
         async def measure(plan, *_, **__):
+            if gone and (lost := gone.pop(0)):
+                raise lost
             names.append(None if plan.config.output.requests_log is None else plan.config.output.requests_log.name)
             certificate = left.pop(0)
             made = results(seconds=3, throughput_rps=100.0, certificate=certificate, error=error)
@@ -55,13 +60,13 @@ def swept(tmp_path, monkeypatch):
         monkeypatch.setattr(sweeps, "measure", measure)
         monkeypatch.setattr(sweeps, "serving", serving)
         output = Output(tmp_path / "results", requests_log=tmp_path / "rows.npz")
-        base = ExperimentConfig(Deploy("noop"), Saturate(1.0), output=output, **changes)
+        base = ExperimentConfig(serve, Saturate(1.0), output=output, **changes)
 
         async def act():
             return await run_sweep(await prepare_sweep(SweepConfig(base, batch_sizes=(1, 2))), resume=resume)
 
         done = asyncio.run(act())
-        assert left == []
+        assert left == gone == []
         return done, names
 
     return sweep
@@ -129,6 +134,27 @@ def test_what_keeps_all_cells_from_starting_ends_the_sweep(swept, tmp_path):
     assert ledger.read_text() == ""
     done, _ = swept([], unstarted=LaunchError("replica-0 is gone"))
     assert [one.error for one in done.entries] == ["replica-0 is gone"] * 3
+
+
+def test_a_server_that_cannot_be_reached_ends_the_sweep(swept, tmp_path):
+    """Whether that shows before the first measurement or in it; none is marked as failed."""
+    for gone in ({"unstarted": REFUSED}, {"gone": [REFUSED]}):
+        with pytest.raises(UnreachableError, match=r"^connection refused$"):
+            swept([], serve=SERVER, **gone)
+    assert [path.read_text() for path in (tmp_path / "results").glob("sweep-*/ledger.jsonl")] == ["", ""]
+
+
+def test_a_server_that_goes_away_leaves_the_rest_to_a_resumed_sweep(swept):
+    """It is tried once more, and what was measured is named; a limit of the client is the fault of one cell."""
+    refused = UnreachableError("connection refused")
+    with pytest.raises(UnreachableError) as raised:
+        swept([VALID], serve=SERVER, gone=[None, REFUSED, refused])
+    (note,) = raised.value.__notes__
+    assert note.startswith("1 of 3 measurements kept in /")
+    done, _ = swept([VALID], serve=SERVER, resume=True, gone=[ClientLimitError("no more files"), None])
+    assert [one.error for one in done.entries] == [None, "no more files", None]
+    done, _ = swept([VALID, VALID, VALID], serve=SERVER, gone=[None, REFUSED, None, None])
+    assert [one.error for one in done.entries] == [None, None, None]
 
 
 def entry(kind="cell", rps=100.0, **changes):
