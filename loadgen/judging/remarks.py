@@ -26,7 +26,7 @@ def error(record: Record) -> str | None:
         return f"{record.mismatched:,} of {record.compared:,} answers that were compared are wrong"
     if record.latency.total:
         return None
-    ended = ", ".join(f"{count:,} {outcome.name.lower()}" for outcome, count in record.outcomes.items() if count)
+    ended = ", ".join(f"{count:,} {outcome.words}" for outcome, count in record.outcomes.items() if count)
     where = " in the measured part" if record.outcomes[Outcome.COMPLETED] else ""
     return f"no request completed{where}: {f'{ended} in the whole run' if where else ended or 'none was sent'}"
 
@@ -87,10 +87,11 @@ def _silence(record: Record) -> list[str]:
         return []
     none_s, measured_s = ((until_ns - from_ns) / NS_PER_S, record.measured_ns / NS_PER_S)
     begins_s = (from_ns - record.measured_from_ns) / NS_PER_S
-    return [
-        f"nothing completed for {seconds(none_s)} of {seconds(measured_s)}, from {seconds(begins_s)} after "
-        "the measured part began: latencies leave out the requests that are still waiting"
-    ]
+    text = f"nothing completed for {seconds(none_s)} of {seconds(measured_s)}, from {seconds(begins_s)} after "
+    text += "the measured part began"
+    if not record.outcomes[Outcome.FAILED] + record.outcomes[Outcome.DEFAULTED]:  # which may be all that came
+        text += ": latencies leave out the requests that are still waiting"
+    return [text]
 
 
 def short(record: Record, window: int) -> list[str]:

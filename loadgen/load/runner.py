@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from frontend_launch.quantities import plural
 from loadgen.load.dispatcher import Dispatcher, prepare
 from loadgen.load.ending import Ending
 from loadgen.load.job import Job
@@ -37,13 +38,14 @@ async def _ignore(_: Phase) -> None:
 
 def log_line(interval: Interval) -> None:
     """Log an interval as the original did; lost requests count as slower than its p99, and not in its mean."""
+    lost = f", lost: {interval.lost}" if interval.lost else ""
     if interval.completed:
-        lost = f", lost: {interval.lost}" if interval.lost else ""
         p99_s = "among lost requests" if interval.p99_s is None else _six_digits(interval.p99_s)
         mean_s, throughput_rps = _six_digits(interval.mean_s), _six_digits(interval.throughput_rps)
         log.info("p99: %s, mean: %s, thruput: %s%s", p99_s, mean_s, throughput_rps, lost)
     else:
-        log.info("nothing completed in %.1f s, %.0f requests in flight", interval.duration_s, interval.in_flight)
+        waiting = plural(round(interval.in_flight), "request")
+        log.info("nothing completed in %.1f s, %s in flight%s", interval.duration_s, waiting, lost)
 
 
 def _six_digits(value: float | None) -> float | None:

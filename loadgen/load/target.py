@@ -26,6 +26,11 @@ class Outcome(enum.IntEnum):
     ABANDONED = 4
     """Still outstanding at the end of the run."""
 
+    @property
+    def words(self) -> str:
+        """The name for a reader."""
+        return self.name.lower().replace("_", " ")
+
 
 class TimedReply(NamedTuple):
     """Where the server says that the time of one reply went; nanoseconds.

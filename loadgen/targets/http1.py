@@ -234,6 +234,10 @@ class HttpTarget(Target, Delivers):
                 reason = f"{text}; {wrong}" if wrong else text
             self._mailbox.failed(request_id, reason, request, done_ns)
 
+    def unasked(self) -> None:
+        """An answer that no request asked for is here."""
+        self._mailbox.unasked()
+
     def _decoded(self, wrong: str | None, answer: Answer) -> tuple[str | None, bytes]:
         """What is wrong with an answer, and its body without the encoding that it came in, where either is read."""
         _, body, _, noted = answer

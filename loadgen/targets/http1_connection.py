@@ -89,7 +89,7 @@ class Http1Connection(asyncio.Protocol):
         if self._answers:
             self._settle()
         elif self._request_id is None and self.answering:
-            self._transport.abort()  # the beginning of an answer that no request asked for
+            self._unasked()
 
     def _settle(self) -> None:
         """What was answered is known now that all that was read is parsed; the next request may be sent."""
@@ -102,12 +102,17 @@ class Http1Connection(asyncio.Protocol):
         if request_id is not None:
             self._owner.answered(request_id, answer)
         if request_id is None or more or self.answering:
-            self._transport.abort()  # unsolicited: its next bytes would count as another answer
+            self._unasked()
         elif not self._transport.is_closing():
             if goes_on:
                 self._owner.ready(self)
             else:
                 self._transport.close()
+
+    def _unasked(self) -> None:
+        """An answer, or the beginning of one, that no request asked for: its next bytes would count as another."""
+        self._owner.unasked()
+        self._transport.abort()
 
     def on_message_begin(self) -> None:
         """The first byte of an answer."""

@@ -15,6 +15,9 @@ from model_containers.data_types import Buffer
 
 log = logging.getLogger(__name__)
 
+NO_REQUEST = -1
+"""No request has this id."""
+
 
 class LoggedReasons(Reasons):
     """The reasons of one target's failures; each is logged once."""
@@ -68,6 +71,10 @@ class Mailbox:
         """
         self._reasons.append(self._groups.of(self._concealed(reason), request))
         self._put(request_id, Outcome.FAILED, done_ns)
+
+    def unasked(self) -> None:
+        """An answer to no request is here."""
+        self._put(NO_REQUEST, Outcome.COMPLETED, 0)
 
     def _put(self, request_id: int, outcome: Outcome, done_ns: int) -> None:
         self._ids.append(request_id)

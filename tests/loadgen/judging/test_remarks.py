@@ -174,11 +174,20 @@ def test_failed_batches_are_said():
     assert failed_batches(Counters(1, models={"b:1": models["b:1"]})) == failed_batches(None) == []
 
 
+def test_requests_that_failed_did_not_wait():
+    """In a time without completions: the note on latencies is of those that wait."""
+    record = record_of(100, 0, 50, silences=[(NS_PER_S, 2 * NS_PER_S)])
+    (waits,) = remarks(record)
+    record.outcomes[Outcome.FAILED] = 7
+    assert remarks(record) == [waits.removesuffix(": latencies leave out the requests that are still waiting")]
+    assert remarks(record)[0].endswith(" the measured part began")
+
+
 @pytest.mark.parametrize(
     ("outcomes", "said"),
     [
         ({}, "no request completed: none was sent"),
-        ({Outcome.TIMED_OUT: 3, Outcome.FAILED: 2}, "no request completed: 2 failed, 3 timed_out"),
+        ({Outcome.TIMED_OUT: 3, Outcome.FAILED: 2}, "no request completed: 2 failed, 3 timed out"),
     ],
 )
 def test_a_run_without_completed_requests_is_an_error(outcomes, said):

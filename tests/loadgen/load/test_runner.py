@@ -331,6 +331,9 @@ def test_the_line_of_an_interval_says_what_was_lost(caplog):
         "p99: 0.03, mean: 0.01, thruput: 200.0, lost: 1",
         "p99: among lost requests, mean: 0.01, thruput: 200.0, lost: 9",
     ]
+    caplog.clear()
+    runner.log_line(Interval(1.0, 1.0, 0, None, None, 1.0, None, 9))
+    assert caplog.messages == ["nothing completed in 1.0 s, 1 request in flight, lost: 9"]
 
 
 def test_the_line_of_an_interval_has_six_digits(caplog):

@@ -158,10 +158,11 @@ def test_what_is_never_answered_timed_out_and_nothing_else():
 
 
 def test_an_answer_that_nobody_asked_for_is_nobodys():
-    """Two in one go: the second is not taken for that to the next request, whose connection is another."""
+    """Two in one go: the second is not taken for that to the next request, whose connection is another; it counts."""
     record = uvloop.run(loaded(SIZED + SIZED, False))
     assert record.outcomes[Outcome.COMPLETED] == record.sent == 20
-    assert (record.late, record.unexpected) == (0, 0)
+    assert record.late == 0
+    assert 0 < record.unexpected <= 20
 
 
 TEXT = JsonAnswers(("text",))
