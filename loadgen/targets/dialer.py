@@ -26,6 +26,9 @@ class Dialer:
         name: of the server, for the log.
         connect: make one connection, which from then on counts as one; OSError when it cannot be made.
         wanted: how many more connections are wanted now.
+
+    Attributes:
+        notes: why requests waited for a connection, a line for each reason.
     """
 
     def __init__(self, name: str, connect: Callable[[], Awaitable[None]], wanted: Callable[[], int]) -> None:
@@ -33,6 +36,7 @@ class Dialer:
         self._opening: set[asyncio.Task[None]] = set()
         self._pause_s = 0.0  # before the next attempt; none while all is well
         self._no_use = self._dialing = False
+        self.notes: list[str] = []
 
     async def first(self, count: int = 1) -> None:
         """Make connections before there is any load.
@@ -62,7 +66,7 @@ class Dialer:
     def unused(self) -> None:
         """A connection was lost that had answered nothing since it was made; call it before `open_more`."""
         self._no_use = True
-        self._back_off("a connection was lost before it had answered anything; the next are made one at a time")
+        self._back_off("a connection was lost before it had answered anything", "the next are made one at a time")
 
     def answered(self) -> None:
         """A connection has answered, for the first time since it was made."""
@@ -84,14 +88,17 @@ class Dialer:
         try:
             await self._connect_in_time()
         except OSError as error:
-            self._back_off(f"no connection ({_reason(error)}); requests wait for one")
+            self._back_off(f"no connection ({_reason(error)})", "requests wait for one")
         else:
             if not self._no_use:
                 self._recover()
 
-    def _back_off(self, why: str) -> None:
+    def _back_off(self, why: str, so: str) -> None:
         if not self._pause_s:
-            log.warning("%s: %s", self._name, why)
+            log.warning("%s: %s; %s", self._name, why, so)
+            note = f"{self._name}: {why}; requests waited for the next one"
+            if note not in self.notes:
+                self.notes.append(note)
             self._pause_s = FIRST_PAUSE_S
 
     def _recover(self) -> None:

@@ -286,7 +286,7 @@ class HttpTarget(Target, Delivers):
     def delivery(self) -> Delivery:
         addresses = self._addresses
         shares = {address: self.requests[address] for address in addresses.known} if addresses.several else {}
-        return Delivery(self._resent, shares, addresses.notes)
+        return Delivery(self._resent, shares, [*addresses.notes, *self._dialer.notes])
 
     @override
     def notify(self, wake: Callable[[], None]) -> None:

@@ -234,12 +234,13 @@ class OipGrpcTarget(Target, Delivers):
     @override
     def delivery(self) -> Delivery:
         addresses = self._addresses
+        notes = [*addresses.notes, *self._dialer.notes]
         if not addresses.several:
-            return Delivery(self._resent)
+            return Delivery(self._resent, notes=notes)
         calls = Counter(self._calls)
         for connection in (*self._open, *self._leaving):
             calls[connection.address] += connection.core.began
-        return Delivery(self._resent, {address: calls[address] for address in addresses.known}, addresses.notes)
+        return Delivery(self._resent, {address: calls[address] for address in addresses.known}, notes)
 
     @override
     def notify(self, wake: Callable[[], None]) -> None:

@@ -118,6 +118,7 @@ def test_while_the_server_is_away_one_attempt_is_under_way(refused):
     assert server.under_way[WANTED : WANTED + 6] == [1] * 6
     assert pauses_s(server, WANTED)[:6] == pytest.approx(PAUSES_S)
     assert server.under_way[WANTED + 6 :] == [*range(1, WANTED - 1)]
+    assert server.dialer.notes == ["server: no connection (ConnectionRefusedError); requests waited for the next one"]
     assert len(set(server.began_s[WANTED + 5 :])) == 1
 
 
@@ -135,6 +136,7 @@ def test_what_was_of_use_is_replaced_at_once():
     """As at servers that close each connection after an answer."""
     server = dialed("connected", *["answers and is lost"] * 1000, *["connected"] * (WANTED - 1))
     assert set(server.began_s) == {0.0}
+    assert server.dialer.notes == []
 
 
 def test_what_is_lost_while_the_first_are_made_is_replaced_after_them():
