@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from loadgen.judging.steady import SteadyParameters, steadiness, student_quantile
 
@@ -77,7 +76,15 @@ def test_text_names_change_uncertainty_and_margin():
     assert text.endswith("% (margin 25%)")
 
 
-def test_independent_noise_gives_the_textbooks_interval():
+@pytest.fixture(scope="module")
+def stats():
+    """A second to import, which no worker needs that runs other tests."""
+    from scipy import stats
+
+    return stats
+
+
+def test_independent_noise_gives_the_textbooks_interval(stats):
     """The uncertainty is Student's quantile x the slope's standard error x intervals, where residuals are no alike."""
     values = 10 + np.tile([1.0, -1.0], 25)  # neighbours that differ count as independent
     fit = stats.linregress(np.arange(50), values)
@@ -89,7 +96,7 @@ def test_independent_noise_gives_the_textbooks_interval():
 
 @pytest.mark.parametrize("degrees", [3, 3.5, 5, 10, 48.2, 1000])
 @pytest.mark.parametrize("probability", [0.9, 0.95, 0.99, 0.995])
-def test_student_quantile(probability, degrees):
+def test_student_quantile(stats, probability, degrees):
     """As scipy has it, within 1%."""
     assert student_quantile(probability, degrees) == pytest.approx(stats.t.ppf(probability, degrees), rel=0.01)
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from loadgen.errors import ConfigError
 from loadgen.load.arrivals import MAX_REQUESTS, Ramp, Renewal, Steps, Trace, parse_arrivals
@@ -16,12 +15,20 @@ REJECTED_BELOW = 0.001
 """Of a true distribution one seed in a thousand would be rejected; these seeds are not."""
 
 
+@pytest.fixture(scope="module")
+def stats():
+    """A second to import, which no worker needs that runs other tests."""
+    from scipy import stats
+
+    return stats
+
+
 def gaps_s(arrivals, warmup_s=0.0):
     return np.diff(arrivals.times_ns(warmup_s)) / NS_PER_S
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_poisson_gaps_are_exponential(seed):
+def test_poisson_gaps_are_exponential(stats, seed):
     """Kolmogorov and Smirnov do not object, and would to a rate that is 5% off."""
     gaps = gaps_s(parse_arrivals("poisson", 200, 100, seed))
     assert stats.kstest(gaps, stats.expon(scale=1 / 200).cdf).pvalue > REJECTED_BELOW
@@ -30,7 +37,7 @@ def test_poisson_gaps_are_exponential(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("cv", [0.5, 2.0])
-def test_gamma_gaps_have_their_variation(cv, seed):
+def test_gamma_gaps_have_their_variation(stats, cv, seed):
     """Gamma of shape 1/cv², and not exponential."""
     gaps = gaps_s(parse_arrivals(f"gamma:cv={cv}", 200, 100, seed))
     shape = 1 / cv**2
@@ -38,7 +45,7 @@ def test_gamma_gaps_have_their_variation(cv, seed):
     assert stats.kstest(gaps, stats.expon(scale=1 / 200).cdf).pvalue < REJECTED_BELOW
 
 
-def test_poisson_counts_are_poisson():
+def test_poisson_counts_are_poisson(stats):
     """The number of requests varies from seed to seed as much as it should."""
     counts = [len(Renewal(50.0, 10.0, 1.0, seed).times_ns(0.0)) for seed in range(400)]
     assert stats.ttest_1samp(counts, 500).pvalue > REJECTED_BELOW
@@ -48,7 +55,7 @@ def test_poisson_counts_are_poisson():
 
 @pytest.mark.parametrize("warmup_s", [0.0, 3.0])
 @pytest.mark.parametrize("cv", [0.3, 0.5, 1.0, 2.0, 10.0])
-def test_renewal_counts_have_the_mean_of_the_rate(cv, warmup_s):
+def test_renewal_counts_have_the_mean_of_the_rate(stats, cv, warmup_s):
     """In the whole measured part and in its first second, however bursty: no burst is bound to the beginning."""
     schedules = [Renewal(10.0, 10.0, cv, seed).times_ns(warmup_s) for seed in range(800)]
     for until_s in (1, 10):
@@ -57,7 +64,7 @@ def test_renewal_counts_have_the_mean_of_the_rate(cv, warmup_s):
 
 
 @pytest.mark.parametrize("cv", [0.3, 2.0])
-def test_the_first_gap_is_what_is_left_of_one(cv):
+def test_the_first_gap_is_what_is_left_of_one(stats, cv):
     """Of the equilibrium distribution, whose density is the share of gaps that are longer over their mean."""
     firsts = [Renewal(5.0, 10.0, cv, seed).times_ns(0.0)[0] / NS_PER_S for seed in range(2000)]
     gaps = stats.gamma(1 / cv**2, scale=cv**2 / 5.0)
