@@ -23,7 +23,7 @@ endef
 QUICK := not (browser or docker or end_to_end or evidence or models or ray or servers)
 SERIAL := tests/end_to_end tests/servers
 WORKERS ?= auto
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup --durations 25 --durations-min 1
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder --durations 25 --durations-min 1
 
 BASE ?= HEAD~1
 

@@ -1,6 +1,7 @@
 """What the markers mean: which tests have them, where they are skipped, and which run one after another."""
 
 import functools
+import gc
 import importlib.util
 import os
 import socket
@@ -43,9 +44,21 @@ def pytest_sessionstart(session):
         plugin.cov_controller.cov.stop()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Collect no garbage meanwhile, which took two fifths of the time, and look at no test again that was collected."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.hookimpl(tryfirst=True)  # before the workers read the groups
 def pytest_collection_modifyitems(items):
     """Give each test the marks of its folder, and a worker that it shares with its like."""
+    groups = {}
     for item in items:
         folder = item.path.relative_to(HERE).parts[0]
         if folder in FOLDERS:
@@ -53,13 +66,24 @@ def pytest_collection_modifyitems(items):
         if is_hypothesis_test(item.obj):  # many examples take the branches of one: they run at their own speed
             item.add_marker("no_cover")
         assert folder in SERIAL_FOLDERS or item.get_closest_marker("serial") is None, item.nodeid
-        if (group := _group(item)) is not None:
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: (*TOGETHER, None).index(_group(item)))
+        marks = {mark.name for mark in item.iter_markers()}
+        groups[item] = next((name for name in TOGETHER if name in marks), None)
+        if groups[item] is not None:
+            item.add_marker(pytest.mark.xdist_group(groups[item]))
+    items.sort(key=lambda item: (*TOGETHER, None).index(groups[item]))
 
 
-def _group(item):
-    return next((mark for mark in TOGETHER if item.get_closest_marker(mark)), None)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Of what is not shared, a worker runs a file at a time: what a file sets up is then set up once."""
+    from xdist.scheduler.loadgroup import LoadGroupScheduling
+
+    class GroupsAndFiles(LoadGroupScheduling):  # type: ignore[misc]  # of no type information
+        def _split_scope(self, nodeid):
+            scope = super()._split_scope(nodeid)
+            return nodeid.partition("::")[0] if scope == nodeid else scope
+
+    return GroupsAndFiles(config, log)
 
 
 @functools.cache
