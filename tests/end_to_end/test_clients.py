@@ -1,7 +1,6 @@
 """``--clients`` as a user types it."""
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -9,15 +8,13 @@ import time
 from http.client import HTTPConnection
 from pathlib import Path
 
-import jsonschema
 import numpy as np
 import pytest
-from program import DEADLINE_S, noop, ran, started, until
+from program import DEADLINE_S, keeps_schema, noop, ran, started, until
 
 from frontend_launch.counters import Counters
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.results import files
-from loadgen.results.document import SCHEMA_PATH
 
 
 def results_in(tmp_path):
@@ -56,7 +53,7 @@ def test_histograms_of_several_clients_are_one(tmp_path):
         "replica-0",
         *(f"client-{number}" for number in range(4)),
     }
-    jsonschema.validate(results.document(), json.loads(SCHEMA_PATH.read_text()))
+    keeps_schema(results.document())
 
 
 @pytest.mark.parametrize(

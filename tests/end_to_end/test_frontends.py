@@ -1,16 +1,13 @@
 """``--frontends`` as a user types it."""
 
-import json
 import os
 import signal
 from pathlib import Path
 
-import jsonschema
 import pytest
-from program import DEADLINE_S, noop, ran, started
+from program import DEADLINE_S, keeps_schema, noop, ran, started
 
 from loadgen.results import files
-from loadgen.results.document import SCHEMA_PATH
 
 TWO = ("--frontends", "2", "-r", "2", "--allow-overlap")
 
@@ -26,7 +23,7 @@ def test_each_frontend_gets_its_share(tmp_path):
     done = ran(noop(tmp_path, "saturate", *TWO, "--requests", "4000", "--max-in-flight", "100", "--verify", "3"))
     assert done.returncode == 0, done.stderr
     results = results_in(tmp_path)
-    jsonschema.validate(results.document(), json.loads(SCHEMA_PATH.read_text()))
+    keeps_schema(results.document())
     roles = {row.role: row for row in results.placement}
     assert set(roles) == {"client", "frontends-0", "frontends-1", "replica-0", "replica-1"}
     assert roles["frontends-0"].pid != roles["frontends-1"].pid

@@ -1,6 +1,7 @@
 """The program as a user starts it."""
 
 import contextlib
+import functools
 import io
 import json
 import signal
@@ -15,7 +16,7 @@ import pytest
 
 from frontend_launch.ports import Ports
 from loadgen.cli import main
-from loadgen.results.document import Results
+from loadgen.results.document import SCHEMA_PATH, Results
 
 T = TypeVar("T")
 
@@ -99,6 +100,19 @@ def frontends() -> Iterator[Ports]:
         process.terminate()
         process.wait(10)
         process.stdout.close()
+
+
+def keeps_schema(document: dict[str, Any]) -> None:
+    """Check a document of results, as it was read from its file or would be written."""
+    _validator().validate(document)
+
+
+@functools.cache
+def _validator() -> Any:
+    """Made once: jsonschema takes forty times as long to check the schema, which its own test does."""
+    import jsonschema
+
+    return jsonschema.Draft202012Validator(json.loads(SCHEMA_PATH.read_text()))
 
 
 def started(words: Sequence[str], line: str = "thruput", **options: Any) -> subprocess.Popen[str]:
