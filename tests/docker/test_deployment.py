@@ -59,8 +59,9 @@ def results_of(output):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_directory():
+def own_directory(tmp_path_factory):
     """For directories of runs: other deployments of processes are not seen, and so neither meant nor taken down."""
+    tmp_path_factory.getbasetemp()  # pytest makes its own when it is first asked, and needs it longer than this one
     with tempfile.TemporaryDirectory(prefix="docker-") as path, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", path)
         patch.setattr(tempfile, "tempdir", path)
