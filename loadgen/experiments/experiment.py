@@ -259,7 +259,7 @@ async def _measure(
         hooks = Hooks(on_phase, begin=begin)
         job = replace(_job(plan, workload, check), tally_ns=slow_bounds_ns((*plan.config.fail_if, *objective)))
         watchers = [] if watcher is None else [watcher]
-        until_steady = UntilSteady() if plan.config.until_steady else None
+        until_steady = UntilSteady(job.log_every_s) if plan.config.until_steady else None
         if until_steady is not None:
             watchers.append(until_steady)
         if plan.config.abort_on_fail:

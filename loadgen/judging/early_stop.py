@@ -19,7 +19,7 @@ from loadgen.load.runner import log_line
 log = logging.getLogger(__name__)
 
 FRAGMENT = 0.5
-"""An interval shorter than this share of the first is the remainder of a run, and is skipped."""
+"""An interval shorter than this share of its planned length is skipped: it follows a late one, or ends the run."""
 
 
 class Watcher(Protocol):
@@ -41,30 +41,36 @@ class Watcher(Protocol):
 class UntilSteady(Watcher):
     """Ends a run once throughput and p99 are shown to be steady.
 
+    Args:
+        every_s: length of a logging interval that is not late.
+
     Attributes:
-        first: number of the interval since which they do not; 0 where that was not shown.
+        first: number of the interval since which they are, of all intervals of the run; 0 where that was not shown.
     """
 
     ended = Ending.STEADY
     drains = True
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float) -> None:
         self._throughput_rps: list[float] = []
         self._p99_ms: list[float | None] = []
-        self._each_s = 0.0
+        self._least_s, self._seen = FRAGMENT * every_s, 0
+        self._numbers: list[int] = []
+        """Of the intervals that were not skipped."""
         self.first = 0
 
     @override
     def should_end(self, interval: Interval) -> bool:
-        self._each_s = self._each_s or interval.duration_s
-        if interval.duration_s < FRAGMENT * self._each_s:
+        self._seen += 1
+        if interval.duration_s < self._least_s:
             return False
+        self._numbers.append(self._seen - 1)
         self._throughput_rps.append(interval.throughput_rps)
         self._p99_ms.append(None if interval.p99_s is None else 1000 * interval.p99_s)
         found = steadiness(self._throughput_rps, self._p99_ms)
         if found.steady:
             log.info("steady: %s", found.text)
-            self.first = max(0, len(self._throughput_rps) - found.window)
+            self.first = self._numbers[max(0, len(self._numbers) - found.window)]
         return found.steady
 
 

@@ -51,7 +51,7 @@ def simulated(
         client=client,
         clients=clients,
     )
-    core, watcher = prepare(job)(BEGAN_NS), UntilSteady()
+    core, watcher = prepare(job)(BEGAN_NS), UntilSteady(job.log_every_s)
     now_ns, free_ns = BEGAN_NS, BEGAN_NS
     done: list[tuple[int, int]] = []
     while True:

@@ -64,16 +64,25 @@ def test_what_was_halted_by_others_was_not_ended_by_the_watcher():
 
 def test_steady_intervals_end_a_run():
     """Thirty at least, and five looks; a fragment at the end is not looked at."""
-    watcher = UntilSteady()
+    watcher = UntilSteady(1.0)
     answers = [watcher.should_end(interval()) for _ in range(33)]
     assert not any(answers)
     assert not watcher.should_end(interval(duration_s=0.1, rate_rps=5.0))
     assert watcher.should_end(interval())
 
 
+def test_a_late_interval_is_not_the_measure_of_the_others():
+    """Nor is the short one after it judged; where the steady part begins, it counts as one of the run."""
+    watcher = UntilSteady(1.0)
+    late, short = interval(duration_s=2.4, rate_rps=50.0), interval(duration_s=0.01)
+    answers = [watcher.should_end(each) for each in (late, short, *[interval()] * 34)]
+    assert answers.index(True) == 35
+    assert watcher.first == 6, "the last thirty"
+
+
 def test_intervals_that_change_do_not():
     """However many there are."""
-    watcher = UntilSteady()
+    watcher = UntilSteady(1.0)
     assert not any(watcher.should_end(interval(rate_rps=100 + n)) for n in range(100))
 
 
