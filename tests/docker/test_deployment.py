@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from engine_proxy import EngineProxy
-from program import ANY_PORTS
+from program import ANY_PORTS, BRIEFLY
 
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch import runs
@@ -31,8 +31,9 @@ from model_containers import catalog
 LOADGEN = str(Path(sys.executable).with_name("loadgen"))
 PORTS = [*ANY_PORTS, "--redis-port=0"]
 DOCKER = ["--runtime", "docker", "--model", "noop", *PORTS]
-MEASURED = [*DOCKER, "--allow-invalid", "--no-ceiling"]
-"""Other processes load the machine."""
+LOADED = ["--allow-invalid", "--no-ceiling", *BRIEFLY, "--log-every", "300ms"]
+"""Other processes load the machine. Tests wait for the first line of measurements."""
+MEASURED = [*DOCKER, *LOADED]
 DEADLINE_S = 120
 GUIDE = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text()
 CORE = min(os.sched_getaffinity(0))
@@ -89,7 +90,7 @@ def nothing_left(images):
 
 def test_a_whole_deployment(tmp_path):
     """Redis, both frontends, two replicas: loaded through sockets, right answers, pinned as planned, taken down."""
-    run = ran("saturate", *MEASURED, "-r", "2", "-d", "2", "--verify", "5", "--results-dir", str(tmp_path))
+    run = ran("saturate", *MEASURED, "-r", "2", "-d", "1", "--verify", "5", "--results-dir", str(tmp_path))
     assert run.returncode == 0, run.stderr
     results = results_of(run.stdout)
     assert results["answers"]["compared"] > results["answers"]["mismatched"] == 0
@@ -108,7 +109,7 @@ def test_a_whole_deployment(tmp_path):
 def test_several_query_frontends(tmp_path):
     """Over one Redis: each with its own replicas and sockets, and both are known to the management frontend."""
     two = ("-r", "2", "--frontends", "2", "--allow-overlap")
-    run = ran("saturate", *MEASURED, *two, "-d", "2", "--verify", "5", "--results-dir", str(tmp_path))
+    run = ran("saturate", *MEASURED, *two, "-d", "1", "--verify", "5", "--results-dir", str(tmp_path))
     assert run.returncode == 0, run.stderr
     results = results_of(run.stdout)
     assert results["answers"]["compared"] > results["answers"]["mismatched"] == 0
@@ -122,7 +123,7 @@ def test_several_query_frontends(tmp_path):
     brought = ran("up", *DOCKER, *two)
     assert brought.returncode == 0, brought.stderr
     for command in brought.stdout.splitlines()[-2:]:
-        load = ran(*command.split()[1:], "--allow-invalid", "-d", "1", "--results-dir", str(tmp_path))
+        load = ran(*command.split()[1:], *LOADED, "-d", "1", "--results-dir", str(tmp_path))
         assert load.returncode == 0, load.stderr
         assert "proxy" not in load.stdout
     assert ran("down").stdout.count("removed directory") == 1
@@ -142,7 +143,7 @@ def test_a_deployment_that_stays(tmp_path):
     assert "model:noop:1" in ran("metrics", run_id).stdout
     assert json.loads(ran("metrics", "--counters").stdout)["models"]["noop:1"]["max_batch"] == 2
     for _ in range(2):
-        load = ran(*command[1:], "--allow-invalid", "-d", "1", "--results-dir", str(tmp_path))
+        load = ran(*command[1:], *LOADED, "-d", "1", "--results-dir", str(tmp_path))
         assert load.returncode == 0, load.stderr
         assert "proxy" not in load.stdout
         assert results_of(load.stdout)["summary"]["left_behind"] == 0
@@ -159,7 +160,7 @@ def test_what_goes_through_the_engine_s_proxy_is_said(tmp_path):
     command = ran("up", *DOCKER).stdout.splitlines()[-1].split()
     for directory in Path(tempfile.gettempdir()).glob("loadgen-????????-*/sockets"):
         directory.rename(directory.with_name("hidden"))
-    results = results_of(ran(*command[1:], "--allow-invalid", "-d", "3", "--results-dir", str(tmp_path)).stdout)
+    results = results_of(ran(*command[1:], *LOADED, "-d", "3", "--results-dir", str(tmp_path)).stdout)
     assert any("proxy process" in note for note in results["notes"])
     assert "proxy process" in results["verdict"]["text"]
     ran("down")
@@ -208,7 +209,7 @@ def test_a_deployment_that_other_machines_reach(tmp_path):
     (query,) = docker("ps", "--quiet", "--filter", "label=loadgen.role=query")
     (bound,) = json.loads("".join(docker("inspect", "--format", "[{{json .HostConfig.PortBindings}}]", query)))
     assert {where["HostIp"] for places in bound.values() for where in places} == {"127.0.0.2"}
-    load = ran(*command[1:], "--allow-invalid", "--no-ceiling", "-d", "1", "--results-dir", str(tmp_path))
+    load = ran(*command[1:], *LOADED, "-d", "1", "--results-dir", str(tmp_path))
     assert load.returncode == 0, load.stderr
     assert results_of(load.stdout)["summary"]["completed"] > 0
     assert "model:noop:1" in ran("metrics").stdout
@@ -219,7 +220,7 @@ def test_a_deployment_that_other_machines_reach(tmp_path):
 
 def test_a_replica_that_is_killed_under_load_loses_nothing(tmp_path):
     """Its batch is answered by the other; the run says so and goes on."""
-    arguments = ["saturate", *MEASURED, "-r", "2", "-d", "6", "--verify", "1", "--results-dir", str(tmp_path)]
+    arguments = ["saturate", *MEASURED, "-r", "2", "-d", "4", "--verify", "1", "--results-dir", str(tmp_path)]
     process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
@@ -237,7 +238,7 @@ def test_a_replica_that_is_killed_under_load_loses_nothing(tmp_path):
 
 def test_redis_that_ends_under_load_loses_nothing(tmp_path):
     """Queries are served by what the query frontend knows."""
-    arguments = ["saturate", *MEASURED, "-d", "5", "--results-dir", str(tmp_path)]
+    arguments = ["saturate", *MEASURED, "-d", "4", "--results-dir", str(tmp_path)]
     process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
@@ -254,7 +255,7 @@ def test_the_engine_going_away_under_load_ends_the_run(tmp_path, monkeypatch):
     """In one line and with its own code; what was measured is kept, and the label finds the containers later."""
     proxy = EngineProxy(tmp_path / "engine.sock")
     monkeypatch.setenv("DOCKER_HOST", proxy.url)
-    arguments = ["saturate", *MEASURED, "-d", "60", "--log-every", "500ms", "--results-dir", str(tmp_path / "results")]
+    arguments = ["saturate", *MEASURED, "-d", "60", "--results-dir", str(tmp_path / "results")]
     process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -285,7 +286,7 @@ def test_a_model_of_one_s_own_in_a_container(tmp_path):
         (line,) = re.findall(
             r"^loadgen (saturate --model linear:Projection --runtime docker.*) --duration", GUIDE, re.M
         )
-        command = [LOADGEN, *line.split(), *PORTS, "--allow-invalid", "-d", "1", "--verify", "5"]
+        command = [LOADGEN, *line.split(), *PORTS, "--allow-invalid", *BRIEFLY, "-d", "1", "--verify", "5"]
         run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
         assert run.returncode == 0, run.stderr
         answers = results_of(run.stdout)["answers"]

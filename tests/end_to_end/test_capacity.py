@@ -4,7 +4,7 @@ import json
 import signal
 
 import pytest
-from program import DEADLINE_S, noop, ran, searched, started
+from program import BRIEFLY, DEADLINE_S, noop, ran, searched, started
 
 
 def document_in(tmp_path):
@@ -32,7 +32,7 @@ def test_a_search_with_few_probes(tmp_path):
 
 def test_a_hopeless_probe_is_cut_short(tmp_path):
     """Long before its time."""
-    arguments = ("--slo", "p99<1ms", "-d", "60s", "--start", "100000", "--probes", "1")
+    arguments = ("--slo", "p99<1ms", "-d", "60s", "--start", "100000", "--probes", "1", *BRIEFLY)
     done = ran(noop(tmp_path, "capacity", *arguments))
     assert done.returncode == 8, done.stderr
     directory, document = document_in(tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from program import DEADLINE_S, keeps_schema, noop, ran, started, until
+from program import BRIEFLY, DEADLINE_S, keeps_schema, noop, ran, started, until
 
 from frontend_launch.counters import Counters
 from frontend_launch.histogram import LatencyHistogram
@@ -34,8 +34,8 @@ def children_of(process):
 def test_histograms_of_several_clients_are_one(tmp_path):
     """Bucket for bucket that of the rows of all requests, and the schedule is that of a single client."""
     log = tmp_path / "requests.npz"
-    arguments = ("--rate", "300", "--arrivals", "poisson", "-d", "2s", "--log-every", "500ms")
-    done = ran(noop(tmp_path, "rate", "-n", "4", *arguments, "--requests-log", str(log)))
+    arguments = ("--rate", "300", "--arrivals", "poisson", "-d", "1s", "--log-every", "250ms")
+    done = ran(noop(tmp_path, "rate", "-n", "4", *BRIEFLY, *arguments, "--requests-log", str(log)))
     assert done.returncode == 0, done.stderr
     results, rows = results_in(tmp_path), np.load(log)
     assert sorted(set(rows["client"].tolist())) == [0, 1, 2, 3]
@@ -61,7 +61,7 @@ def test_histograms_of_several_clients_are_one(tmp_path):
 )
 def test_what_was_measured_is_kept(tmp_path, kill, code, ended):
     """Of all clients, or of those that are left; and no process stays."""
-    process = started(noop(tmp_path, "saturate", "-n", "2", "-d", "60s", "--log-every", "300ms"))
+    process = started(noop(tmp_path, "saturate", *BRIEFLY, "-n", "2", "-d", "60s", "--log-every", "300ms"))
     children = children_of(process)
     senders = [pid for pid, line in children.items() if "loadgen.load.client_process" in line]
     assert len(senders) == 2
@@ -110,7 +110,7 @@ def test_a_client_that_was_stopped_reads_what_has_arrived(tmp_path, clients, who
     """For longer than its patience, while the server has answered all; nothing is lost, and the reader is told."""
     stall_s = 2.0
     words = ("-n", str(clients), "-d", "3s", "--max-in-flight", "50", "--stall", f"{stall_s}s", "--log-every", "200ms")
-    process = started(noop(tmp_path, "saturate", *words))
+    process = started(noop(tmp_path, "saturate", *BRIEFLY, *words))
     senders = [pid for pid, line in children_of(process).items() if "loadgen.load.client_process" in line]
     stopped = senders if who == "its clients" else [process.pid]
     for pid in stopped:

@@ -49,14 +49,15 @@ def those_that_run(module, pids):
 
 def started(tmp_path, *arguments):
     """The command, once its first line of measurements is out; and its children."""
-    call = ["env", "--default-signal=HUP", *command(tmp_path, "--log-every", "0.2s", *arguments)]  # also under nohup
+    words = command(tmp_path, *program.BRIEFLY, "--log-every", "0.2s", *arguments)
+    call = ["env", "--default-signal=HUP", *words]  # also under nohup
     process = program.started(call, start_new_session=True)
     return process, children_of(process.pid)
 
 
 def test_a_run_ends_with_results_that_keep_their_schema(tmp_path):
     """Counts add up, and histograms read back."""
-    run = ran(tmp_path, "--duration", "2", "--log-every", "0.5")
+    run = ran(tmp_path, "--duration", "1", "--log-every", "0.25")
     assert run.returncode == 0, run.stderr
     path = document_of(run.stdout)
     document = json.loads(path.read_text())
@@ -392,7 +393,7 @@ main()
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
 def test_a_second_signal_ends_the_command_at_once(tmp_path, number, code):
     """With its own code; nothing is saved, and no process is left."""
-    words = command(tmp_path, "--duration", "60", "--log-every", "0.2s")[1:]
+    words = command(tmp_path, *program.BRIEFLY, "--duration", "60", "--log-every", "0.2s")[1:]
     process = program.started([sys.executable, "-c", NEVER_ENDS, *words], start_new_session=True)
     children = children_of(process.pid)
     assert children
@@ -421,7 +422,7 @@ def test_output_that_cannot_be_written_is_one_line(tmp_path):
     """The results are saved all the same."""
     with open("/dev/full", "w") as full:
         run = subprocess.run(
-            command(tmp_path, "--duration", "1"),
+            command(tmp_path, *program.BRIEFLY, "--duration", "0.5"),
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import uvloop
-from program import DEADLINE_S, noop, started, until
+from program import BRIEFLY, DEADLINE_S, noop, started, until
 
 from frontend_launch import stopped
 from frontend_launch.ports import Ports
@@ -57,7 +57,8 @@ def test_frontends_that_stay_stopped_end_the_run(tmp_path, monkeypatch, caplog):
                         os.kill(pid, signal.SIGSTOP)
 
     ports, output = Ports(0, 0, 0, 0, 0), Output(tmp_path, log_every_s=0.2)
-    config = ExperimentConfig(Deploy("noop", ports=ports), Saturate(600.0), output=output, client=Client(ceiling=False))
+    serve, load = Deploy("noop", ports=ports), Saturate(600.0, warmup_s=0.1)
+    config = ExperimentConfig(serve, load, output=output, client=Client(ceiling=False))
     handler = Stop()
     logging.getLogger("loadgen").addHandler(handler)
     caplog.set_level(logging.INFO, "loadgen")
@@ -77,7 +78,8 @@ def test_frontends_that_stay_stopped_end_the_run(tmp_path, monkeypatch, caplog):
 def test_a_replica_that_dies_is_replaced_and_nothing_is_lost(tmp_path):
     """The run goes on with as many replicas as before, and the results say what happened."""
     two = ("-r", "2", "--cpus-per-replica", "1", "--allow-overlap", "--restart-replicas")
-    command = started(noop(tmp_path, "saturate", *two, "-d", "15s", "--max-in-flight", "100"))
+    short = (*BRIEFLY, "-d", "10s", "--log-every", "200ms")
+    command = started(noop(tmp_path, "saturate", *two, *short, "--max-in-flight", "100"))
     first = process_of(command, "replica-1")
     assert first is not None
     os.kill(first, signal.SIGKILL)

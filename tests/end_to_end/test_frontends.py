@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from program import DEADLINE_S, keeps_schema, noop, ran, started
+from program import BRIEFLY, DEADLINE_S, keeps_schema, noop, ran, started
 
 from loadgen.results import files
 
@@ -43,13 +43,13 @@ def test_each_frontend_gets_its_share(tmp_path):
 
 def test_rate_and_sweep_take_it_too(tmp_path):
     """A batch size changes on all frontends before the next cell begins."""
-    done = ran(noop(tmp_path, "rate", *TWO, "--rate", "200", "-d", "1s", "-n", "2"))
+    done = ran(noop(tmp_path, "rate", *TWO, *BRIEFLY, "--rate", "200", "-d", "1s", "-n", "2"))
     assert done.returncode == 0, done.stderr
     results = results_in(tmp_path)
     assert results.summary.measured.completed == 200
     shares = [row.queries for row in results.frontend_counters.replicas.values()]
     assert max(shares) - min(shares) <= 20, "idle frontends take turns"
-    swept = ran(noop(tmp_path, "sweep", *TWO, "-b", "2,4", "-d", "1s"))
+    swept = ran(noop(tmp_path, "sweep", *TWO, *BRIEFLY, "-b", "2,4", "-d", "300ms"))
     assert swept.returncode == 0, swept.stderr
     cells = [files.read(path) for path in sorted((tmp_path / "results").glob("sweep-*/results*.json"))]
     largest = {}
@@ -68,7 +68,7 @@ def test_rate_and_sweep_take_it_too(tmp_path):
 )
 def test_what_is_lost_ends_the_run(tmp_path, role, text):
     """Queries of that frontend would wait without end."""
-    process = started(noop(tmp_path, "saturate", *TWO, "-d", "60s", "--log-every", "300ms"))
+    process = started(noop(tmp_path, "saturate", *TWO, *BRIEFLY, "-d", "60s", "--log-every", "300ms"))
     os.kill(pid_of(process.pid, role), signal.SIGKILL)
     _, said = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 6, said

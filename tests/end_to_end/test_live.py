@@ -10,7 +10,7 @@ import termios
 from pathlib import Path
 
 import pytest
-from program import noop
+from program import BRIEFLY, noop
 
 COLUMNS, ROWS = 100, 40
 IN_FLIGHT = "\nin flight   "
@@ -64,7 +64,8 @@ class OnTerminal:
 @pytest.fixture
 def terminal(tmp_path):
     """A run of some seconds on a terminal."""
-    program = OnTerminal(noop(tmp_path, "saturate", "--duration", "4s", "--log-every", "500ms", "--tag", "a=b"))
+    words = noop(tmp_path, "saturate", *BRIEFLY, "--duration", "3s", "--log-every", "300ms", "--tag", "a=b")
+    program = OnTerminal(words)
     yield program
     program.until("\0 no text has this")
 

@@ -105,7 +105,7 @@ def test_a_deployment_that_serves_no_other_user(tmp_path):
             refused = stranger.getresponse()
             refused.close()
             stranger.close()
-            load = program.measuring(tmp_path, *given, "-d", "2")
+            load = program.measuring(tmp_path, *given, *program.BRIEFLY, "-d", "2")
             loaded = program.ran(load)
         finally:
             process.send_signal(signal.SIGINT)

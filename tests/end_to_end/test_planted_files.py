@@ -50,7 +50,8 @@ def test_a_plan(directory, command, model):
 
 def test_a_run(directory):
     """Every process that a run starts: frontends, replica, client processes, null server, sampler, reference."""
-    words = ["saturate", "-m", "mine:Model", "-d", "1", "--clients", "2", "--verify", "3", "--allow-invalid"]
+    short = ("-d", "0.5", *program.BRIEFLY)
+    words = ["saturate", "-m", "mine:Model", *short, "--clients", "2", "--verify", "3", "--allow-invalid"]
     said = ran(directory, *LOADGEN, *words, *program.ANY_PORTS)
     results = json.loads(Path(said.splitlines()[-1].removeprefix("Saved results to ")).read_text())
     assert results["summary"]["completed"] > 0

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from program import DEADLINE_S, measuring, ran, undisturbed
+from program import BRIEFLY, DEADLINE_S, measuring, ran, undisturbed
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.experiments import ledger as ledgers
@@ -44,9 +44,8 @@ def directory_of(output):
 def test_batch_sizes_change_while_replicas_stay(tmp_path):
     """Each cell has results of its own, with batches of its own size, from the same replica."""
     rows = ("--requests-log", str(tmp_path / "rows.npz"))
-    done = ran(
-        command(tmp_path, "-b", "1", "8", "-d", "500ms", "--log-every", "200ms", "--repeat", "2", "-n", "2", *rows)
-    )
+    short = (*BRIEFLY, "-d", "500ms", "--log-every", "200ms")
+    done = ran(command(tmp_path, "-b", "1", "8", *short, "--repeat", "2", "-n", "2", *rows))
     assert done.returncode == 0, done.stderr
     stems = sorted(path.stem for path in tmp_path.glob("*.npz"))
     assert [stem for stem in stems if "anchor" not in stem] == [
@@ -78,7 +77,7 @@ def test_a_port_in_use_ends_it_at_once(tmp_path):
     """With the code of what cannot be started, once, and nothing in the ledger: `--resume` measures all of it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = ran(command(tmp_path, "-b", "1", "2", "-r", "1", "2", "-d", "300ms", ports=(port, 0, 0, 0, 0)))
+        done = ran(command(tmp_path, *BRIEFLY, "-b", "1", "2", "-r", "1", "2", "-d", "300ms", ports=(port, 0, 0, 0, 0)))
     assert done.returncode == 4
     assert done.stderr.count("cannot be used") == 1
     assert done.stdout.count("frontends: cores") == 1
@@ -89,7 +88,7 @@ def test_a_port_in_use_ends_it_at_once(tmp_path):
 @pytest.mark.serial
 def test_thresholds(tmp_path):
     """Each that came true is said with its cell and its value, also when the sweep was finished by an earlier start."""
-    arguments = ("-b", "1", "2", "-d", "300ms", "--fail-if", "p99>0.001ms", "--fail-if", "failed>0")
+    arguments = (*BRIEFLY, "-b", "1", "2", "-d", "300ms", "--fail-if", "p99>0.001ms", "--fail-if", "failed>0")
 
     def attempt(directory):
         return [ran(command(directory, *arguments, *resume)) for resume in ((), ("--resume",))]

@@ -10,7 +10,7 @@ import pytest
 import trustme
 from inference_servers import kserve, mlserver, triton, uvicorn
 from ingress import ingress
-from program import DEADLINE_S, asked, invalid, keeps_schema, ran, searched, started, target, undisturbed
+from program import BRIEFLY, DEADLINE_S, asked, invalid, keeps_schema, ran, searched, started, target, undisturbed
 from tls_proxy import tls_proxy
 
 from loadgen.cli import exit_codes
@@ -301,8 +301,8 @@ def test_connections_that_uvicorn_closes_as_idle(tmp_path, rate):
 def test_a_server_that_is_started_again(tmp_path, protocol):
     """What it had not answered failed; the others waited for it, and the run goes on."""
     with triton(tmp_path, models=("noop",)) as running:
-        words = target(tmp_path, "rate", url(running, protocol, "noop"), "--rate", "200", "-d", "8s", "--drain", "60s")
-        words += ["--input-shape", "8", "--log-every", "300ms"]
+        words = target(tmp_path, "rate", url(running, protocol, "noop"), "--rate", "200", "-d", "5s", "--drain", "60s")
+        words += [*BRIEFLY, "--input-shape", "8", "--log-every", "300ms"]
         process = started(words)
         running.restart()
         output, errors = process.communicate(timeout=DEADLINE_S)
@@ -319,7 +319,7 @@ def test_a_server_that_is_started_again(tmp_path, protocol):
 def test_a_server_that_is_gone(tmp_path, protocol):
     """What was measured is kept, and it is said in one line."""
     with triton(tmp_path, models=("noop",)) as running:
-        words = target(tmp_path, "saturate", url(running, protocol, "noop"), "-d", "60s", "--stall", "1s")
+        words = target(tmp_path, "saturate", url(running, protocol, "noop"), "-d", "60s", "--stall", "1s", *BRIEFLY)
         words += ["--drain", "100ms", "--input-shape", "8", "--log-every", "300ms", "--connections", "2"]
         process = started(words)
         running.kill()

@@ -24,6 +24,8 @@ LOADGEN = str(Path(sys.executable).with_name("loadgen"))
 ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
 DEADLINE_S = 120
 ATTEMPTS = 3
+BRIEFLY = ("--warmup", "100ms")
+"""For a run whose figures do not matter: at full speed, a warm-up of a second uses two cores for that long."""
 TOO_BUSY = "other processes disturbed each of three runs: this machine is too busy to show anything"
 DISTURBED = ("client on time", "CPU quota", "outside load", "sent as planned", "throughput unchanged", "placement")
 """Checks of the certificate that other processes of the machine can make fail."""
