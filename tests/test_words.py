@@ -4,6 +4,8 @@ import pytest
 import words
 from words import Finding
 
+pytestmark = pytest.mark.no_cover  # they read the source, and take no branch of it
+
 
 def test_what_is_checked_has_no_fault():
     """Neither an outgrown word nor an exemption that is not needed."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.no_cover  # they read the source, and take no branch of it
+
 ROOT = Path(__file__).parents[2]
 
 OF_VALUES = {"ConfigError", "ModelError", "NotSavedError", "PlacementError", "RequestError"}

@@ -17,6 +17,7 @@ def complaint(monkeypatch, tmp_path):
     return asked_without_starting(monkeypatch, tmp_path)
 
 
+@pytest.mark.no_cover  # hundreds of commands
 @pytest.mark.parametrize("verb", VERBS)
 def test_wrong_values(verb, complaint, tmp_path):
     """Of options that verbs share, those of the first verb; `tests/evidence` has all of them, and more values."""

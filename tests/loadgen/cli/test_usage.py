@@ -175,6 +175,7 @@ def written(tmp_path, verb, option, text):
     return done.stderr, f"loadgen: {flag} ", f" ({flag} is from {path})\n"
 
 
+@pytest.mark.no_cover  # two thousand commands
 @pytest.mark.parametrize("key", OPTIONS, ids=" ".join)
 def test_a_value_of_no_type_that_an_option_takes(tmp_path, key):
     """True was read as 1 where a number is wanted, and 1 as true; a list may have neither lists nor dates."""

@@ -520,6 +520,7 @@ def test_a_schedule_that_is_stopped_counts_what_was_planned_until_then(clock):
     assert summarise(record).latency_ms["p50"] is not None
 
 
+@pytest.mark.no_cover  # thousands of turns in virtual time
 @pytest.mark.parametrize(
     ("clockwork", "ends_s"),
     [({"arrivals": Renewal(400.0, 1.0, 0.0, 0), "window": 10**6}, 1.0), ({"duration_s": 0.1}, 0.1)],

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from importlib.resources import files
 
+import pytest
 from sample_pages import collection, large, small
 from sample_results import INVALID, results
 
@@ -21,6 +22,7 @@ CELL_BYTES = 40_000
 """Most that a cell adds, however long it ran."""
 
 
+@pytest.mark.no_cover  # other tests have a few cells
 def test_200_cells_stay_small():
     """However long they ran, and with plotly in it once."""
     text = page(large())
