@@ -26,6 +26,7 @@ import zmq
 
 from frontend_launch import wire
 from frontend_launch.admin import AdminClient
+from frontend_launch.ports import FRONTEND_PORTS
 from model_containers.data_types import DataType
 from model_containers.wire import (
     BatchRequest,
@@ -132,9 +133,7 @@ class Peers:
 
 def frontends(tree: Path, size: int, batches: int) -> list[Price]:
     """One round of the frontends of a checkout."""
-    ports = [
-        word for name in ("request", "response", "replica", "metrics", "admin") for word in (f"--{name}-port", "0")
-    ]
+    ports = [f"--{name}-port=0" for name in FRONTEND_PORTS]
     with running(tree, "frontend_launch", "serve", *ports) as process, zmq.Context() as context:
         assert process.stdout is not None
         bound = json.loads(process.stdout.readline())

@@ -28,7 +28,7 @@ import numpy as np
 import uvloop
 
 from frontend_launch.admin import AdminClient
-from frontend_launch.ports import Ports
+from frontend_launch.ports import FRONTEND_PORTS, Ports
 from loadgen.config import Client, ExperimentConfig, Load, OpenLoop, Output, Saturate
 from loadgen.experiments.experiment import run_experiment
 from loadgen.load.arrivals import Renewal
@@ -88,7 +88,7 @@ def main() -> None:
 @contextmanager
 def frontends() -> Iterator[Ports]:
     """Both frontends as a process, on the first core."""
-    ports = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
+    ports = [f"--{name}-port=0" for name in FRONTEND_PORTS]
     core = min(os.sched_getaffinity(0))
     command = ["taskset", "-c", str(core), sys.executable, "-m", "frontend_launch", "serve", *ports]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

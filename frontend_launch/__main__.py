@@ -28,7 +28,7 @@ from pathlib import Path
 
 from frontend_launch import wire
 from frontend_launch.errors import FrontendLaunchError
-from frontend_launch.ports import Ports, is_loopback
+from frontend_launch.ports import FRONTEND_PORTS, Ports, is_loopback
 from model_containers import credentials, lifeline, printable
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ REDIS_PASSWORD = "LOADGEN_REDIS_PASSWORD"  # noqa: S105 - the name of a variable
 """The environment variable: a list of processes shows their flags."""
 
 _PORTS = {
-    "serve": ("request", "response", "replica", "metrics", "admin"),
+    "serve": FRONTEND_PORTS,
     "query": ("request", "response", "replica", "metrics"),
     "management": ("admin",),
 }

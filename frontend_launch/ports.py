@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 MAX_PORT = 65_535
 
+FRONTEND_PORTS = ("request", "response", "replica", "metrics", "admin")
+"""The fields of `Ports` that frontends bind, in order; each has an option, ``--NAME-port``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -32,8 +35,7 @@ class Ports:
     @property
     def text(self) -> str:
         """The ports of frontends in words, in the order of their fields."""
-        names = ("request", "response", "replica", "metrics", "admin")
-        return ", ".join(f"{name} {getattr(self, name) or 'any free one'}" for name in names)
+        return ", ".join(f"{name} {getattr(self, name) or 'any free one'}" for name in FRONTEND_PORTS)
 
 
 def unusable(host: str, port: int, option: str, error: OSError) -> str:

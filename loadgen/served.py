@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Self
 
 from frontend_launch.integers import core_ranges
-from frontend_launch.launch.port_choice import MOVABLE
 from frontend_launch.launch.runtimes import CLUSTER, RUNTIMES, known
 from frontend_launch.launch.topology import Topology
-from frontend_launch.ports import MAX_PORT, Ports, is_loopback
+from frontend_launch.ports import FRONTEND_PORTS, MAX_PORT, Ports, is_loopback
 from loadgen.checks import finite, host, instance, whole, words
 from loadgen.constraints import MAX_DURATION_S
 from loadgen.errors import ConfigError, FieldError
@@ -141,8 +140,8 @@ class Deploy(CataloguedModel):
             words(self, "image")
         if self.insecure and self.local_token:
             raise FieldError("Deploy.insecure", True, "contradicts {Deploy.local_token}", "leave one of them out")
-        if unknown := next((name for name in self.named_ports if name not in MOVABLE), None):
-            raise ConfigError(f"named_ports {unknown}: unknown; choose from {', '.join(MOVABLE)}")
+        if unknown := next((name for name in self.named_ports if name not in FRONTEND_PORTS), None):
+            raise ConfigError(f"named_ports {unknown}: unknown; choose from {', '.join(FRONTEND_PORTS)}")
         if not _is_ipv4(self.publish_address):
             problem, remedy = "is not an IPv4 address", "use one of this machine's, such as 0.0.0.0 for all"
             raise FieldError("Deploy.publish_address", self.publish_address, problem, remedy)

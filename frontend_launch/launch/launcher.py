@@ -11,7 +11,7 @@ from typing import Protocol
 
 from frontend_launch.cluster_head import HEAD_LOST
 from frontend_launch.launch.placement import Assignment, Placement
-from frontend_launch.ports import Ports
+from frontend_launch.ports import FRONTEND_PORTS, Ports
 from frontend_launch.wire import ipc_addresses
 from model_containers.credentials import VARIABLE, Credentials
 from model_containers.model import Description
@@ -231,7 +231,7 @@ def frontend_arguments(config: DeploymentConfig, number: int, host: str) -> list
     arguments = ["-m", "frontend_launch", "serve", *shard_flags(number, count), "--host", host]
     if config.credentials is None:
         arguments.append("--insecure")  # who asked for that has been told
-    for name in ("request", "response", "replica", "metrics", "admin"):
+    for name in FRONTEND_PORTS:
         arguments += [f"--{name}-port", str(getattr(ports, name))]
     return arguments
 

@@ -7,10 +7,8 @@ import socket
 from collections.abc import Collection
 from dataclasses import replace
 
-from frontend_launch.ports import Ports
+from frontend_launch.ports import FRONTEND_PORTS, Ports
 from frontend_launch.quantities import plural
-
-MOVABLE = ("request", "response", "replica", "metrics", "admin")
 
 
 def chosen(ports: Ports, named: Collection[str], address: str) -> tuple[Ports, str]:
@@ -41,7 +39,7 @@ def free(ports: Ports, named: Collection[str]) -> Ports:
 
 def _movable(ports: Ports, named: Collection[str]) -> list[str]:
     usual = Ports()
-    return [name for name in MOVABLE if name not in named and getattr(ports, name) == getattr(usual, name)]
+    return [name for name in FRONTEND_PORTS if name not in named and getattr(ports, name) == getattr(usual, name)]
 
 
 def _in_use(address: str, port: int) -> bool:

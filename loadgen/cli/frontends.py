@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from frontend_launch.launch.port_choice import MOVABLE
-from frontend_launch.ports import Ports
+from frontend_launch.ports import FRONTEND_PORTS, Ports
 from loadgen.cli import groups, help_format
 
 
@@ -40,7 +39,7 @@ def ports(
 ) -> groups.Settings:
     """The ports of the frontends, and who is served."""
     ports = Ports(request_port, response_port, replica_port, metrics_port, admin_port, redis_port)
-    named = tuple(name for name in MOVABLE if groups.was_given(context, f"{name}_port"))
+    named = tuple(name for name in FRONTEND_PORTS if groups.was_given(context, f"{name}_port"))
     return {"ports": ports, "named_ports": named, "local_token": local_token}
 
 

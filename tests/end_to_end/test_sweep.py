@@ -15,10 +15,9 @@ import pytest
 from program import BRIEFLY, DEADLINE_S, measuring, ran, undisturbed
 
 from frontend_launch.histogram import LatencyHistogram
+from frontend_launch.ports import FRONTEND_PORTS
 from loadgen.experiments import ledger as ledgers
 from loadgen.results import files
-
-NAMES = ("request", "response", "replica", "metrics", "admin")
 
 
 def free_ports():
@@ -27,13 +26,13 @@ def free_ports():
     for port in random.Random(os.getpid()).sample(range(20_000, 30_000), 100):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             ports.append(port)
-        if len(ports) == len(NAMES):
+        if len(ports) == len(FRONTEND_PORTS):
             return ports
     raise AssertionError("hardly any port is free")
 
 
 def command(tmp_path, *arguments, ports=(0, 0, 0, 0, 0)):
-    flags = [f"--{name}-port={port}" for name, port in zip(NAMES, ports, strict=True)]
+    flags = [f"--{name}-port={port}" for name, port in zip(FRONTEND_PORTS, ports, strict=True)]
     return measuring(tmp_path, "sweep", "--model", "noop", *flags, *arguments)
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from frontend_launch.launch import port_choice
-from frontend_launch.launch.port_choice import MOVABLE, chosen
-from frontend_launch.ports import Ports
+from frontend_launch.launch.port_choice import chosen
+from frontend_launch.ports import FRONTEND_PORTS, Ports
 
 HOST = "127.0.0.1"
 
@@ -17,7 +17,7 @@ HOST = "127.0.0.1"
 def usual(monkeypatch):
     """Ports that are free on this machine, in place of the usual ones."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in MOVABLE]
+        sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in FRONTEND_PORTS]
         found = Ports(*(each.getsockname()[1] for each in sockets))
     monkeypatch.setattr(port_choice, "Ports", lambda: found)
     return found
@@ -28,12 +28,12 @@ def test_all_are_free(usual):
     assert chosen(usual, (), HOST) == (usual, "")
 
 
-@pytest.mark.parametrize("name", MOVABLE)
+@pytest.mark.parametrize("name", FRONTEND_PORTS)
 def test_one_is_in_use(usual, name):
     """All give way, so that none is mixed up with those of another deployment."""
     with socket.create_server((HOST, getattr(usual, name))):
         ports, note = chosen(usual, (), HOST)
-    assert ports == replace(usual, **dict.fromkeys(MOVABLE, 0))
+    assert ports == replace(usual, **dict.fromkeys(FRONTEND_PORTS, 0))
     assert note == f"{getattr(usual, name)} on {HOST} in use; the frontends take 5 free ports"
 
 

@@ -14,14 +14,14 @@ from typing import Any, Literal, TypeVar
 
 import pytest
 
-from frontend_launch.ports import Ports
+from frontend_launch.ports import FRONTEND_PORTS, Ports
 from loadgen.cli import main
 from loadgen.results.document import SCHEMA_PATH, Results
 
 T = TypeVar("T")
 
 LOADGEN = str(Path(sys.executable).with_name("loadgen"))
-ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
+ANY_PORTS = [f"--{name}-port=0" for name in FRONTEND_PORTS]
 DEADLINE_S = 120
 ATTEMPTS = 3
 BRIEFLY = ("--warmup", "100ms")

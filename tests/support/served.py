@@ -20,6 +20,7 @@ import zmq
 from frontend_launch import wire
 from frontend_launch.admin import AdminClient
 from frontend_launch.counters import Counters
+from frontend_launch.ports import FRONTEND_PORTS
 from model_containers.data_types import DataType
 
 TURNS = Path(turns.__file__)
@@ -41,8 +42,7 @@ class Served:
         directory.mkdir(exist_ok=True)
         self._log, self._turns = directory / "frontends.log", turns
         program = ["-m", "frontend_launch"] if turns is None else [str(TURNS), str(turns)]
-        names = ("request", "response", "replica", "metrics", "admin")
-        flags = [word for name in names for word in (f"--{name}-port", "0")]
+        flags = [word for name in FRONTEND_PORTS for word in (f"--{name}-port", "0")]
         self.process = self._start(stack, [*program, "serve", *flags], subprocess.PIPE, self._log)
         assert self.process.stdout is not None
         self.ports: dict[str, int] = json.loads(self.process.stdout.readline())

@@ -10,7 +10,7 @@ from typing import Any
 import uvloop
 
 from frontend_launch.admin import AdminClient
-from frontend_launch.ports import Ports
+from frontend_launch.ports import FRONTEND_PORTS, Ports
 from model_containers import catalog
 from model_containers.model import Description
 
@@ -34,7 +34,6 @@ main()
 """
 HONEST_FRONTENDS = "from frontend_launch.__main__ import main; main()"
 NETWORKS = ("vgg", "inception")
-PORT_NAMES = ("request", "response", "replica", "metrics", "admin")
 
 
 async def until_registered(ports: Ports, model: Description) -> None:
@@ -51,7 +50,7 @@ async def until_registered(ports: Ports, model: Description) -> None:
 
 def verified(code: str, name: str, tmp_path: Path) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     """Run frontends made by `code` and one replica; load them with `--verify 1`; the command and its results."""
-    flags = [f"--{port}-port=0" for port in PORT_NAMES]
+    flags = [f"--{port}-port=0" for port in FRONTEND_PORTS]
     frontends = subprocess.Popen(
         [sys.executable, "-c", code, "serve", *flags], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -64,7 +63,7 @@ def verified(code: str, name: str, tmp_path: Path) -> tuple[subprocess.Completed
             [*serve, "--max-batch", "2", "--log-file", str(tmp_path / "replica.log")], stderr=subprocess.DEVNULL
         )
         uvloop.run(until_registered(ports, catalog.describe(name)))
-        client = [f"--{port}-port={getattr(ports, port)}" for port in PORT_NAMES if port != "replica"]
+        client = [f"--{port}-port={getattr(ports, port)}" for port in FRONTEND_PORTS if port != "replica"]
         command = [str(Path(sys.executable).with_name("loadgen")), "saturate", "--connect", "127.0.0.1", *client]
         run = subprocess.run(
             [

@@ -12,8 +12,7 @@ import pytest
 
 from frontend_launch.errors import PlacementError, UnavailableError
 from frontend_launch.launch import port_choice
-from frontend_launch.launch.port_choice import MOVABLE
-from frontend_launch.ports import Ports
+from frontend_launch.ports import FRONTEND_PORTS, Ports
 from loadgen.config import ExperimentConfig, Saturate
 from loadgen.load import open_files
 from loadgen.plan import prepare
@@ -42,7 +41,7 @@ def taken(monkeypatch):
     """The numbers of the usual ports, one of which another process takes while the frontends start; all ports tried."""
     with contextlib.ExitStack() as others:
         with contextlib.ExitStack() as free:
-            sockets = [free.enter_context(socket.create_server((HOST, 0))) for _ in MOVABLE]
+            sockets = [free.enter_context(socket.create_server((HOST, 0))) for _ in FRONTEND_PORTS]
             usual = Ports(*(each.getsockname()[1] for each in sockets))
         tried = []
 
@@ -68,7 +67,7 @@ async def ports_of(serve):
 def test_ports_that_others_take_before_the_bind_give_way(taken):
     """The frontends start once more, on free ports."""
     usual, tried = taken
-    free = replace(usual, **dict.fromkeys(MOVABLE, 0))
+    free = replace(usual, **dict.fromkeys(FRONTEND_PORTS, 0))
     assert asyncio.run(ports_of(Deploy("noop", ports=usual))) == free
     assert tried == [usual, free]
 
@@ -77,7 +76,7 @@ def test_ports_with_an_option_do_not_give_way(taken):
     """The user is told."""
     usual, tried = taken
     with pytest.raises(UnavailableError, match="cannot be used"):
-        asyncio.run(ports_of(Deploy("noop", ports=usual, named_ports=MOVABLE)))
+        asyncio.run(ports_of(Deploy("noop", ports=usual, named_ports=FRONTEND_PORTS)))
     assert tried == [usual]
 
 
