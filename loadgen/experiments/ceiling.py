@@ -31,7 +31,8 @@ from loadgen.load.target import Outcome
 from loadgen.plan import Plan
 from loadgen.results.document import Results
 from loadgen.results.environment import Environment
-from loadgen.servers.null_process import NullAnswer, NullServer, null_answer, null_server
+from loadgen.servers.null_process import NullServer, null_answer, null_server
+from loadgen.servers.null_server import NullAnswer
 from loadgen.servers.server import Workload
 from loadgen.targets.balanced import BalancedSpec
 from model_containers.units import NS_PER_S

@@ -13,29 +13,12 @@ from frontend_launch.children import Command, start
 from frontend_launch.errors import LaunchError
 from loadgen.load.inputs import InputSource
 from loadgen.load.target import TargetSpec
-from loadgen.servers.null_server import NullProtocol
+from loadgen.servers.null_server import NullAnswer
 from loadgen.targets.balanced import BalancedSpec
 from loadgen.targets.clipper import ClipperSpec
 from model_containers import credentials
 from model_containers.credentials import VARIABLE, Credentials
 from model_containers.data_types import DataType
-
-
-@dataclass(frozen=True, slots=True)
-class NullAnswer:
-    """The configuration of a null server.
-
-    Attributes:
-        protocol: what it speaks.
-        answer: to each request.
-        output_type: the answers' type on the wire of a query frontend.
-        credentials: for clients, where the server requires some: encryption is part of the client's work.
-    """
-
-    protocol: NullProtocol
-    answer: bytes
-    output_type: int = 0
-    credentials: Credentials | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from loadgen.load.inputs import InputSource
 from loadgen.load.target import TargetSpec
-from loadgen.servers.null_process import NullAnswer
+from loadgen.servers.null_server import NullAnswer
 from loadgen.targets.http1 import HttpSpec, TensorAnswers
 from loadgen.targets.http_answers import AnyAnswers, JsonAnswers
 from loadgen.targets.oip.grpc_target import OipGrpcSpec

@@ -15,6 +15,7 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -24,7 +25,7 @@ import zmq
 
 from frontend_launch import wire
 from model_containers import lifeline
-from model_containers.credentials import of_environment, secure_server
+from model_containers.credentials import Credentials, of_environment, secure_server
 from model_containers.data_types import Buffer, DataType
 
 NullProtocol = Literal["clipper-ipc", "clipper-tcp", "http1", "http2"]
@@ -39,6 +40,23 @@ _ANSWER_FRAMES = 1 + wire.RESPONSE_FRAMES
 
 _run: Callable[[Iterable[object]], None] = deque[object](maxlen=0).extend
 """Run an iterator to its end, for its side effects."""
+
+
+@dataclass(frozen=True, slots=True)
+class NullAnswer:
+    """The configuration of a null server.
+
+    Attributes:
+        protocol: what it speaks.
+        answer: to each request.
+        output_type: the answers' type on the wire of a query frontend.
+        credentials: for clients, where the server requires some: encryption is part of the client's work.
+    """
+
+    protocol: NullProtocol
+    answer: bytes
+    output_type: int = 0
+    credentials: Credentials | None = None
 
 
 def main() -> None:

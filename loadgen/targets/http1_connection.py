@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, cast
 from typing_extensions import override
 
 from loadgen.targets.http_answers import stream_type
+from loadgen.targets.http_failures import LOCATION, RETRY_AFTER
 from loadgen.targets.oip.tensors import HEADER_LENGTH
 from loadgen.targets.port_probe import foreign
 
 if TYPE_CHECKING:
     from loadgen.targets.http1 import HttpTarget
 
-ENCODING, LOCATION, RETRY_AFTER = b"content-encoding", b"location", b"retry-after"
+ENCODING = b"content-encoding"
 STREAM = b"content-type"
 """Noted of an answer in parts."""
 

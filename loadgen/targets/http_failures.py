@@ -7,8 +7,10 @@ from urllib.parse import urljoin
 
 from loadgen.errors import one_line, without_secrets
 from loadgen.targets.address import Address
-from loadgen.targets.http1_connection import LOCATION, RETRY_AFTER
 from loadgen.targets.http_request import error_text
+
+LOCATION, RETRY_AFTER = b"location", b"retry-after"
+"""Headers that say more of a failure, in lower case."""
 
 
 def failure_text(status: int, body: bytes, noted: Mapping[bytes, bytes], address: Address) -> str:

@@ -32,7 +32,8 @@ from loadgen.plan import Plan, PlanContext, plan_on
 from loadgen.results.environment import Environment
 from loadgen.results.files import read
 from loadgen.served import Deploy
-from loadgen.servers.null_process import NullAnswer, null_server
+from loadgen.servers.null_process import null_server
+from loadgen.servers.null_server import NullAnswer
 from loadgen.servers.server import Workload
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address

@@ -106,7 +106,8 @@ def test_every_request_is_answered_as_it_should_be(name):
 
 PARENT = """
 import asyncio
-from loadgen.servers.null_process import NullAnswer, null_server
+from loadgen.servers.null_process import null_server
+from loadgen.servers.null_server import NullAnswer
 
 async def main():
     async with null_server(NullAnswer("http1", b""), ()) as server:
