@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from frontend_launch.affinity import affinity
+from frontend_launch.counters import Counters
 from frontend_launch.launch.deployment import LATENCY_SLO_MICROS
 from frontend_launch.launch.placement import difference
 from loadgen.config import ExperimentConfig, OpenLoop, Saturate
@@ -234,25 +235,48 @@ def results_of(
         server_statistics=measurements.server_statistics,
         server_metrics=measurements.server_metrics,
         notes=[
-            *plan.notes,
-            *server.notes,
-            *(() if server.deployment is None else server.deployment.losses),
-            *readings.notes,
-            *record.notes,
-            *remarks.remarks(record),
-            *remarks.short(record, plan.window),
-            *remarks.warmup(record, plan.load.warmup_s),
-            *remarks.steady(record),
-            *remarks.unsteady(record, plan.config.until_steady),
-            *remarks.marked(summary),
-            *remarks.uncertain(summary),
-            *remarks.failed_batches(measurements.frontend_counters),
-            *remarks.default_outputs(measurements.frontend_counters),
-            *remarks.refused(measurements.frontend_counters),
+            *_notes(plan, server, readings.notes, record, summary, measurements.frontend_counters),
             *(validity.notes(evidence, checks) if record.measured_ns else [NOT_JUDGED]),
             *(() if watched is None else watched.findings),
         ],
     )
+
+
+def _notes(
+    plan: Plan,
+    server: ServerFacts,
+    of_readings: Sequence[str],
+    record: Record,
+    summary: Summary,
+    counters: Counters | None,
+) -> list[str]:
+    """What is to be known of a run beside its figures.
+
+    Args:
+        plan: what was asked for.
+        server: what was loaded.
+        of_readings: notes of the server's readings.
+        record: of the run.
+        summary: of the record.
+        counters: of the frontend; None of another server.
+    """
+    return [
+        *plan.notes,
+        *server.notes,
+        *(() if server.deployment is None else server.deployment.losses),
+        *of_readings,
+        *record.notes,
+        *remarks.remarks(record),
+        *remarks.short(record, plan.window),
+        *remarks.warmup(record, plan.load.warmup_s),
+        *remarks.steady(record),
+        *remarks.unsteady(record, plan.config.until_steady),
+        *remarks.marked(summary),
+        *remarks.uncertain(summary),
+        *remarks.failed_batches(counters),
+        *remarks.default_outputs(counters),
+        *remarks.refused(counters),
+    ]
 
 
 def varies(load: OpenLoop | Saturate) -> bool:

@@ -279,6 +279,17 @@ async def _measure(
         results.notes.extend([*await watch.notes(), *await view.notes()])
     if ceiling is not None:
         results = with_ceiling(results, ceiling)
+    return _saved(results, record, plan)
+
+
+def _saved(results: Results, record: Record, plan: Plan) -> Results:
+    """Results with their path, and the rows of requests where they are wanted; what cannot be written is said.
+
+    Args:
+        results: of the run.
+        record: of the run.
+        plan: of the run.
+    """
     output = plan.config.output
     if output.requests_log is not None:
         try:
