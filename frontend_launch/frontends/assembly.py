@@ -11,7 +11,7 @@ from frontend_launch.frontends.http import listening, metrics_app, own_names
 from frontend_launch.frontends.management import make_app
 from frontend_launch.frontends.query import QueryFrontend
 from frontend_launch.frontends.replicas import Shard
-from frontend_launch.frontends.state import MemoryStore, Store
+from frontend_launch.frontends.store import MemoryStore, Store
 from frontend_launch.ports import Ports
 from model_containers.credentials import Credentials
 

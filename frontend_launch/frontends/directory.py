@@ -13,7 +13,7 @@ from frontend_launch.frontends import garbage
 from frontend_launch.frontends.metric_definitions import ApplicationMetrics
 from frontend_launch.frontends.metrics import Registry
 from frontend_launch.frontends.replica import ModelKey
-from frontend_launch.frontends.state import (
+from frontend_launch.frontends.store import (
     ApplicationAdded,
     Event,
     LinksChanged,

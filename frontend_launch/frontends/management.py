@@ -29,7 +29,7 @@ from frontend_launch import rest
 from frontend_launch.errors import FrontendLaunchError, RestError, StoreError
 from frontend_launch.frontends.http import MAX_BODY_BYTES, guarded
 from frontend_launch.frontends.slices import Slices
-from frontend_launch.frontends.state import Store
+from frontend_launch.frontends.store import Store
 from frontend_launch.records import Application, ModelVersion
 
 log = logging.getLogger(__name__)

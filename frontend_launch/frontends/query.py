@@ -39,7 +39,7 @@ from frontend_launch.frontends.replica import Batch, ModelKey
 from frontend_launch.frontends.replica_link import MAX_NAME_CHARACTERS, ReplicaLink
 from frontend_launch.frontends.replicas import Shard
 from frontend_launch.frontends.seldom import Seldom
-from frontend_launch.frontends.state import Store
+from frontend_launch.frontends.store import Store
 from frontend_launch.ports import Ports, unusable
 from frontend_launch.quantities import plural
 from frontend_launch.records import ReplicaRecord

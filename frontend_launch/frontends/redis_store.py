@@ -25,7 +25,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
 from typing_extensions import override
 
 from frontend_launch.errors import StoreError
-from frontend_launch.frontends.state import (
+from frontend_launch.frontends.store import (
     ApplicationAdded,
     Changes,
     Event,

@@ -20,7 +20,7 @@ from loadgen.errors import ConfigError, NotSavedError
 from loadgen.report import junit, tables
 from loadgen.report.answers import Asked, answers
 from loadgen.report.reading import Collection
-from loadgen.report.summary import report_markdown
+from loadgen.report.report_text import report_markdown
 from loadgen.results.cells import cells_of, run_of
 from loadgen.results.document import Results
 

@@ -19,7 +19,7 @@ from loadgen.judging.slo import parse
 from loadgen.parsing import parse_rate
 from loadgen.report.answers import Answer, Asked, answers
 from loadgen.report.reading import Collection, collect
-from loadgen.report.summary import report_text
+from loadgen.report.report_text import report_text
 from model_containers.printable import unprotected
 
 

@@ -14,12 +14,12 @@ from typing_extensions import override
 
 from loadgen import files
 from loadgen.errors import ConfigError
-from loadgen.load import array_files, images, records
+from loadgen.load import array_files, images, text_files
 from loadgen.load.array_files import array_names, read_array
 from loadgen.load.image_layout import ImageOptions, has_channels, is_image, laid_out, resized
 from loadgen.load.images import base64_of, jpeg, read_pixels
 from loadgen.load.inputs import MAX_POOL_BYTES, InputSource, Pool, enough_of
-from loadgen.load.records import Entry, entries
+from loadgen.load.text_files import Entry, entries
 from model_containers.model import TensorSpec
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -32,7 +32,7 @@ _TABLES = (".tsv", ".parquet", ".feather", ".arrow")
 MOST_DIMENSIONS = 32
 """Of an input; numpy iterates over no more."""
 
-SUFFIXES = tuple(dict.fromkeys((*array_files.SUFFIXES, *images.SUFFIXES, *records.SUFFIXES)))
+SUFFIXES = tuple(dict.fromkeys((*array_files.SUFFIXES, *images.SUFFIXES, *text_files.SUFFIXES)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +105,9 @@ class FileInputs(InputSource):
         if self.pixels is not None:
             return images.SUFFIXES if self.spec.dtype == "str" else (*array_files.SUFFIXES, *images.SUFFIXES)
         if self.spec.dtype == "str":
-            return (*array_files.SUFFIXES, *records.SUFFIXES)
+            return (*array_files.SUFFIXES, *text_files.SUFFIXES)
         takes_images = self.spec.shape is None or is_image(self.spec.shape, self.image_options)
-        return (*array_files.SUFFIXES, *(images.SUFFIXES if takes_images else ()), *records.OF_NUMBERS)
+        return (*array_files.SUFFIXES, *(images.SUFFIXES if takes_images else ()), *text_files.OF_NUMBERS)
 
     def _read(self, file: Path) -> Iterator[np.ndarray]:
         suffix = file.suffix.lower()
@@ -120,7 +120,7 @@ class FileInputs(InputSource):
             raise ConfigError(f"{file}: a text, and this model takes none; name images")
         if suffix in array_files.SUFFIXES:
             found = self._of_arrays(file)
-        elif suffix == records.LINES and self.spec.dtype != "str":
+        elif suffix == text_files.LINES and self.spec.dtype != "str":
             raise ConfigError(f"{file}: a text, and this model takes none; save numbers, as npy or csv")
         else:
             found = map(self._of_entry, entries(file))

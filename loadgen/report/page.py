@@ -23,8 +23,8 @@ from loadgen.report.comparison import comparison_rows, described, outcome_text
 from loadgen.report.curves import flat, fronts, scaling
 from loadgen.report.found import FoundCapacity, FoundComparison
 from loadgen.report.reading import Collection
+from loadgen.report.report_text import rounds
 from loadgen.report.results_text import own_part
-from loadgen.report.summary import rounds
 from loadgen.report.tables import MARKS, latency_kind, left_out_text, remarks, steady_text, tags_text, whole_text
 from loadgen.report.timeline import Curves, budget, hardware, requests_timed, stages, throughput_and_p99
 from loadgen.results.cells import Cell, Run, Spread, run_of

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from loadgen.errors import ConfigError
-from loadgen.load import array_files, images, records
+from loadgen.load import array_files, images, text_files
 from loadgen.load.array_files import array_names
 from loadgen.load.drawing import check_ranges, numbers
 from loadgen.load.image_layout import ImageOptions
 from loadgen.load.input_files import SUFFIXES, content_of, files_in, inputs_of_arrays
 from loadgen.load.inputs import DRAWN_INPUTS, enough_of
-from loadgen.load.records import Entry, entries
+from loadgen.load.text_files import Entry, entries
 from loadgen.targets.bodies import BINARY, CSV, JSON, TEXT, Item
 from loadgen.targets.http_request import json_values
 from loadgen.targets.remote import RequestOptions
@@ -71,10 +71,10 @@ def _contents(path: Path) -> Iterator[Item]:
     """The lines, entries and rows of files that have some, and all other files as they are."""
     for file in files_in(path, ()):
         suffix = file.suffix.lower()
-        if suffix not in records.SUFFIXES:
+        if suffix not in text_files.SUFFIXES:
             yield Item(content_of(file), file.name, mimetypes.guess_type(file.name)[0] or BINARY)
             continue
-        content_type = {records.LINES: TEXT, _ROWS: CSV}.get(suffix, JSON)
+        content_type = {text_files.LINES: TEXT, _ROWS: CSV}.get(suffix, JSON)
         for entry in entries(file):
             value = _opened(entry.value)
             yield Item(value, "", content_type, _row(entry), _written(entry, value))

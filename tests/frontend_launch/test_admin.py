@@ -15,7 +15,7 @@ from frontend_launch import rest
 from frontend_launch.admin import AdminClient
 from frontend_launch.errors import AdminError
 from frontend_launch.frontends.management import make_app
-from frontend_launch.frontends.state import MemoryStore
+from frontend_launch.frontends.store import MemoryStore
 from frontend_launch.records import ReplicaRecord
 from model_containers.data_types import DataType
 

@@ -21,7 +21,7 @@ from frontend_launch.errors import LaunchError
 from frontend_launch.frontends.http import listening
 from frontend_launch.frontends.management import make_app
 from frontend_launch.frontends.query import QueryFrontend
-from frontend_launch.frontends.state import MemoryStore
+from frontend_launch.frontends.store import MemoryStore
 from model_containers import credentials
 from model_containers.credentials import Credentials
 

@@ -16,7 +16,8 @@ from peers import Beside, Client, Replica, dealer, started
 
 from frontend_launch import __main__, wire
 from frontend_launch.errors import StoreError
-from frontend_launch.frontends import clients, query, replica_link, slices, state
+from frontend_launch.frontends import clients, query, replica_link, slices
+from frontend_launch.frontends import store as stores
 from frontend_launch.frontends.metric_definitions import ApplicationMetrics
 from frontend_launch.records import Application, ModelVersion
 from model_containers import credentials
@@ -175,7 +176,7 @@ def test_replicas_that_come_and_go_leave_little_behind(stack, monkeypatch):
     """Of their models, of themselves, and of their records."""
     for name in ("MAX_PIPELINES", "MAX_GONE_REPLICAS", "LINES_A_MINUTE"):
         monkeypatch.setattr(replica_link, name, 3)
-    monkeypatch.setattr(state, "MAX_REPLICAS", 5)
+    monkeypatch.setattr(stores, "MAX_REPLICAS", 5)
     frontend = started(stack)
     beside = Beside(frontend, stack)
     for number in range(12):
@@ -212,8 +213,8 @@ def test_replicas_do_not_wait_without_end_for_a_store_that_does_not_answer(stack
 
 def test_a_store_in_memory_refuses_what_is_too_much(monkeypatch):
     """What is known may change, and is served."""
-    monkeypatch.setattr(state, "MAX_APPLICATIONS", 2)
-    monkeypatch.setattr(state, "MAX_MODELS", 2)
+    monkeypatch.setattr(stores, "MAX_APPLICATIONS", 2)
+    monkeypatch.setattr(stores, "MAX_MODELS", 2)
 
     async def fill(store, length=0):
         for number in range(3):
@@ -224,7 +225,7 @@ def test_a_store_in_memory_refuses_what_is_too_much(monkeypatch):
             await store.add_model(ModelVersion("m", f"{number}", DataType.INTS, ("",), "x", "x", 1))
 
     async def main():
-        store = state.MemoryStore()
+        store = stores.MemoryStore()
         for what, act in (("applications", fill), ("models", fill_models)):
             with pytest.raises(StoreError, match=f"no room for more {what}: 2 are here"):
                 await act(store)
@@ -232,9 +233,9 @@ def test_a_store_in_memory_refuses_what_is_too_much(monkeypatch):
         await store.add_model(ModelVersion("m", "1", DataType.INTS, ("",), "x", "x", 9))
         assert [model.batch_size for model in await store.models()] == [1, 9]
         assert len(await store.applications()) == 2
-        monkeypatch.setattr(state, "MAX_TEXT", 1000)
+        monkeypatch.setattr(stores, "MAX_TEXT", 1000)
         with pytest.raises(StoreError, match="no room for more applications: 1 are here, with 601 characters"):
-            await fill(state.MemoryStore(), 600)
+            await fill(stores.MemoryStore(), 600)
 
     asyncio.run(main())
 

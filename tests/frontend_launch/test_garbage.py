@@ -8,7 +8,7 @@ import pytest
 from frontend_launch.frontends import connections, garbage
 from frontend_launch.frontends.directory import Directory
 from frontend_launch.frontends.metrics import Meter, Registry
-from frontend_launch.frontends.state import MemoryStore
+from frontend_launch.frontends.store import MemoryStore
 from frontend_launch.records import Application
 from model_containers.data_types import DataType
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from frontend_launch import rest
 from frontend_launch.frontends import management, slices
 from frontend_launch.frontends.http import MAX_BODY_BYTES
-from frontend_launch.frontends.state import MemoryStore
+from frontend_launch.frontends.store import MemoryStore
 from frontend_launch.records import Application, ReplicaRecord
 from model_containers.data_types import DataType
 

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from frontend_launch import wire
 from frontend_launch.errors import LaunchError
 from frontend_launch.frontends.query import QueryFrontend
-from frontend_launch.frontends.state import MemoryStore
+from frontend_launch.frontends.store import MemoryStore
 from frontend_launch.ports import Ports
 from model_containers.data_types import DataType
 from model_containers.wire import (

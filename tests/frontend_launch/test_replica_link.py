@@ -19,7 +19,7 @@ from frontend_launch.frontends import query, replica_link
 from frontend_launch.frontends.query import QueryFrontend
 from frontend_launch.frontends.replica import MOST_AHEAD, PROVEN
 from frontend_launch.frontends.replica_link import ReplicaLink
-from frontend_launch.frontends.state import MemoryStore
+from frontend_launch.frontends.store import MemoryStore
 from model_containers.data_types import DataType
 from model_containers.wire import (
     BatchRequest,

@@ -21,7 +21,7 @@ from peers import FrontendThread
 
 from frontend_launch.frontends.http import own_names
 from frontend_launch.frontends.management import make_app
-from frontend_launch.frontends.state import MemoryStore
+from frontend_launch.frontends.store import MemoryStore
 from frontend_launch.frontends.web_pages import refusal
 from model_containers.credentials import Credentials, make
 from model_containers.data_types import DataType

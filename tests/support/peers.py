@@ -16,7 +16,7 @@ from frontend_launch import wire
 from frontend_launch.counters import Counters
 from frontend_launch.frontends.http import listening, metrics_app
 from frontend_launch.frontends.query import QueryFrontend
-from frontend_launch.frontends.state import MemoryStore
+from frontend_launch.frontends.store import MemoryStore
 from frontend_launch.ports import Ports
 from frontend_launch.records import Application, ModelVersion
 from model_containers.credentials import Credentials, secure_client

@@ -13,13 +13,13 @@ import numpy as np
 from typing_extensions import override
 
 from loadgen.errors import ConfigError, FieldError
-from loadgen.load import array_files, images, records
+from loadgen.load import array_files, images, text_files
 from loadgen.load.array_files import array_names
 from loadgen.load.drawing import Range
 from loadgen.load.image_layout import ImageOptions, is_image
 from loadgen.load.input_files import content_of, files_in, image_input, input_of, inputs_of_file, is_of, member
 from loadgen.load.inputs import MAX_POOL_BYTES, InputSource, Pool, enough_of, request_pool
-from loadgen.load.records import Entry, entries
+from loadgen.load.text_files import Entry, entries
 from loadgen.targets.access import Access
 from loadgen.targets.address import Address
 from loadgen.targets.http_request import post
@@ -196,7 +196,7 @@ class FileContents(Contents):
         names = [tensor.name for tensor in self.tensors]
         for file in files_in(self.path, self._suffixes):
             suffix = file.suffix.lower()
-            if suffix in records.SUFFIXES:
+            if suffix in text_files.SUFFIXES:
                 for entry in entries(file):
                     given = self._given(slots, {slot.name for slot in slots if slot.is_in(entry)})
                     yield tuple(
@@ -230,10 +230,10 @@ class FileContents(Contents):
     def _suffixes(self) -> tuple[str, ...]:
         """Of files that hold such inputs; none for those of any kind."""
         if len(self.tensors) > 1:
-            return (".npz", *records.OF_NUMBERS)
+            return (".npz", *text_files.OF_NUMBERS)
         if self.tensors[0].datatype == BYTES:
             return ()
-        return (*array_files.SUFFIXES, *images.SUFFIXES, *records.OF_NUMBERS)
+        return (*array_files.SUFFIXES, *images.SUFFIXES, *text_files.OF_NUMBERS)
 
 
 @dataclass(frozen=True, slots=True)

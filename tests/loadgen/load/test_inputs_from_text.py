@@ -5,7 +5,7 @@ import pytest
 
 from loadgen.errors import ConfigError
 from loadgen.load.input_files import FileInputs, inputs_of_entry
-from loadgen.load.records import entries
+from loadgen.load.text_files import entries
 from model_containers.model import TensorSpec
 
 VECTOR_2 = TensorSpec((2,), "float32")

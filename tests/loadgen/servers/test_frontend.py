@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from frontend_launch.frontends.management import make_app
-from frontend_launch.frontends.state import MemoryStore
+from frontend_launch.frontends.store import MemoryStore
 from frontend_launch.ports import Ports
 from frontend_launch.records import Application, ModelVersion, ReplicaRecord
 from loadgen.results.sections import NodeConfig

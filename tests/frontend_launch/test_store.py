@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis_server import redis_port
 
 from frontend_launch.frontends.redis_store import open_store as open_store_in_redis
-from frontend_launch.frontends.state import (
+from frontend_launch.frontends.store import (
     ApplicationAdded,
     Changes,
     Event,

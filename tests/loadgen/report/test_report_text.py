@@ -8,7 +8,7 @@ from sample_searches import make_capacity, make_comparison
 
 from loadgen.report.answers import answers
 from loadgen.report.reading import collect
-from loadgen.report.summary import report_markdown, report_text
+from loadgen.report.report_text import report_markdown, report_text
 from loadgen.results.files import read, save
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from loadgen.errors import ConfigError
-from loadgen.load.records import entries
+from loadgen.load.text_files import entries
 
 
 def read(path, name, content):
