@@ -31,6 +31,9 @@ ACTOR_GONE = -1001
 HEAD_GONE = -1002
 """The same, of a cluster whose head cannot be reached any more."""
 
+UNWATCHED = (ENGINE_GONE, HEAD_GONE)
+"""Those of the codes with which a process may still run."""
+
 
 def ending(code: int) -> str:
     """How a part ended, after its name."""

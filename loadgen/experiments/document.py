@@ -10,6 +10,7 @@ from typing import assert_never
 from frontend_launch.affinity import affinity
 from frontend_launch.counters import Counters
 from frontend_launch.launch.deployment import LATENCY_SLO_MICROS
+from frontend_launch.launch.launcher import UNWATCHED
 from frontend_launch.launch.placement import difference
 from loadgen.config import ExperimentConfig, OpenLoop, Saturate
 from loadgen.hardware.summary import idle_cores, summarise
@@ -188,7 +189,7 @@ def results_of(
     faults = None if senders.workers is None else senders.workers.faults
     error = ended_because(ended, plan, server, record, lost, faults)
     evidence = replace(
-        of_processes(on_machine(seen, watched, assignments, watch.died), _running(plan, server)),
+        of_processes(on_machine(seen, watched, assignments, watch.died), running_replicas(plan, server)),
         misplaced=_misplaced(plan, server),
         workers=faults,
         broke_off=error if broke_off(ended, faults) else None,
@@ -340,12 +341,22 @@ def _misplaced(plan: Plan, server: ServerFacts) -> list[str]:
     return difference(plan.placement, {role: cores for role, cores in observed.items() if cores})
 
 
-def _running(plan: Plan, server: ServerFacts) -> dict[str, bool]:
-    """Whether the process of each replica of a deployment runs, by role; none of another server."""
+def running_replicas(plan: Plan, server: ServerFacts) -> dict[str, bool]:
+    """Whether the process of each replica of a deployment runs, by role, as far as it is known; none of another server.
+
+    Args:
+        plan: with all replicas.
+        server: what was loaded.
+    """
     if server.deployment is None:
         return {}
-    running = {role for role, part in server.deployment.parts.items() if not part.exited.done()}
-    return {row.role: row.role in running for row in plan.placement.replicas}
+    parts = server.deployment.parts
+    ended = {role: part.exited.result() for role, part in parts.items() if part.exited.done()}
+    return {
+        row.role: row.role in parts and row.role not in ended
+        for row in plan.placement.replicas
+        if ended.get(row.role) not in UNWATCHED
+    }
 
 
 def _placement_rows(plan: Plan, server: ServerFacts, senders: Senders) -> list[PlacementRow]:

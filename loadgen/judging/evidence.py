@@ -172,7 +172,8 @@ class Evidence:
         workers: why workers on other machines make the run invalid, a line each; None without workers.
         broke_off: why the run could not go on, in one line; None where it could, or where `workers` has the reason.
         completed: answers in the measured part that count; None where that is not known.
-        unseen_replicas: replicas of the plan of which no frontend tells, by role: whether their process ran at the end.
+        unseen_replicas: replicas of the plan of which no frontend tells, by role: whether their process ran at the end,
+            where that is known.
     """
 
     max_batch: Count

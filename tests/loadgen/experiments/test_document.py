@@ -1,12 +1,14 @@
 """What the results say of how a run ended."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from frontend_launch.launch.launcher import ACTOR_GONE, ENGINE_GONE, HEAD_GONE
 from loadgen.config import OpenLoop, Saturate
-from loadgen.experiments.document import broke_off, end_of_run, ended_because, varies
+from loadgen.experiments.document import broke_off, end_of_run, ended_because, running_replicas, varies
 from loadgen.load.arrivals import parse_arrivals
 from loadgen.load.dispatcher import MAX_UNANSWERED
 from loadgen.load.ending import Ending
@@ -82,6 +84,32 @@ def test_a_server_that_is_lost(ended, failure, lost, found):
     """What saw the process end says more than a page of metrics that cannot be read."""
     server = cast(Any, SimpleNamespace(deployment=SimpleNamespace(failure=failure)))
     assert end_of_run(server, Record(ended=ended), lost) == found
+
+
+@pytest.mark.parametrize(
+    ("ended", "running"),
+    [
+        (None, {"replica-0": True, "replica-1": False}),
+        (-9, {"replica-0": False, "replica-1": False}),
+        (ACTOR_GONE, {"replica-0": False, "replica-1": False}),
+        (ENGINE_GONE, {"replica-1": False}),
+        (HEAD_GONE, {"replica-1": False}),
+    ],
+    ids=["runs", "ended", "lost", "engine", "head"],
+)
+def test_a_replica_that_is_not_watched_may_run(ended, running):
+    """One that is being replaced does not."""
+
+    async def scenario():
+        exited = asyncio.get_running_loop().create_future()
+        if ended is not None:
+            exited.set_result(ended)
+        rows = [SimpleNamespace(role=role) for role in ("replica-0", "replica-1")]
+        plan = SimpleNamespace(placement=SimpleNamespace(replicas=rows))
+        server = SimpleNamespace(deployment=SimpleNamespace(parts={"replica-0": SimpleNamespace(exited=exited)}))
+        return running_replicas(cast(Any, plan), cast(Any, server))
+
+    assert asyncio.run(scenario()) == running
 
 
 @pytest.mark.parametrize(
