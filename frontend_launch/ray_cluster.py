@@ -465,11 +465,14 @@ async def _prepared(node: Node, environment: str) -> None:
         environment: as the user wrote it; empty where a job of Ray has it.
 
     Raises:
-        LaunchError: it cannot have it.
+        HeadLostError: the head of the cluster is lost.
+        LaunchError: the node cannot have it.
     """
     try:
         async with asyncio.timeout(PREPARE_TIMEOUT_S):
             await run_on(node.node_id, own_version)
+    except HeadLostError:
+        raise
     except (ActorLostError, TimeoutError, ImportError) as error:
         reason = str(error) or f"no answer within {PREPARE_TIMEOUT_S:g} s"
         named = f"{ENVIRONMENT} {environment}" if environment else "runtime environment of the job"

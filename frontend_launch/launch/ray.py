@@ -97,6 +97,8 @@ async def _surveyed(label: str, node: Node) -> Topology:
     try:
         async with asyncio.timeout(SURVEY_TIMEOUT_S):
             report: NodeReport = await ray_cluster.run_on(node.node_id, node_report, node.cpus, node.gpus)
+    except HeadLostError:
+        raise
     except (ActorLostError, TimeoutError) as error:
         reason = str(error) or f"no answer within {SURVEY_TIMEOUT_S:g} s"
         raise LaunchError(f"node {label}: {reason}; check it with `ray status`") from None
@@ -254,7 +256,7 @@ class RayLauncher(Launcher):
             text = f"{row.role} on {row.node} said nothing within {FRONTENDS_TIMEOUT_S:.0f} s"
             raise LaunchError(text, await part.log_tail()) from None
         except ActorLostError as error:
-            raise LaunchError(f"{row.role} on {row.node} is lost: {error}") from None
+            raise LaunchError(f"{row.role} on {row.node}: {error}") from None
         except ValueError:  # they ended without a line of JSON; the last of their log is one clear line
             said = await part.log_tail(lines=1) or f"{row.role} ended at once"
             raise UnavailableError(f"{row.node}: {said}") from None

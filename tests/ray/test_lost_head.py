@@ -3,12 +3,15 @@
 Without the extra these are skipped: make install EXTRAS=ray. Each takes half a minute.
 """
 
+import json
+import os
+import select
 import signal
 
 import pytest
 from cluster_of_tests import counting_server
 from ray_nodes import Nodes, own_address
-from ray_runs import Runs, gone
+from ray_runs import STARTED_S, Runs, gone
 
 LOST = "the connection to the head of the cluster is lost"
 REPLICAS = ("-m", "noop", "--runtime", "ray", "--replicas", "2")
@@ -112,6 +115,24 @@ def test_logs_that_are_followed_end_without_a_head(nodes, runs):
         assert run.exit_code() == 4, run.log
     said = followed.log.splitlines()[-1]
     assert said.startswith(f"loadgen: pid-{run.process.pid}: its cluster {nodes.address}: {LOST}; ")
+
+
+def test_a_head_that_dies_while_nodes_get_an_environment_is_the_reason(nodes, runs, tmp_path):
+    """Not the environment, nor the node."""
+    began, python = tmp_path / "began", tmp_path / "python"
+    os.mkfifo(began)
+    lines = ["#!/bin/sh", f"echo 1<> {began}  # which waits for no reader"]
+    python.write_text("\n".join([*lines, "while kill -0 $PPID; do sleep 1; done", ""]))  # as long as its node
+    python.chmod(0o755)
+    environment = json.dumps({"py_executable": str(python)})
+    with (
+        runs.running("saturate", "--dry-run", *REPLICAS, until="", RAY_RUNTIME_ENV=environment) as run,
+        open(os.open(began, os.O_RDONLY | os.O_NONBLOCK)) as worker,
+    ):
+        assert select.select([worker], [], [], STARTED_S)[0], run.log
+        nodes.kill_head("gcs_server")
+        assert run.exit_code() == 4, run.log
+    assert run.log == f"loadgen: RAY_ADDRESS {nodes.address}: {LOST}; check that its head runs\n"
 
 
 @pytest.mark.parametrize(
