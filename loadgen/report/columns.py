@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -34,13 +33,16 @@ def table(rows: Sequence[Sequence[str]], width: int | None = None) -> str:
 
 
 def _words(cell: str) -> list[str]:
-    """The words of a cell, the first with its indent; one at least."""
-    return re.findall(r"^\s*\S+|\S+", cell) or [cell]
+    """The words of a cell, each with the indent that its line would have; one at least."""
+    return [_indent(cell) + word for word in cell.split()] or [cell]
+
+
+def _indent(cell: str) -> str:
+    return cell[: len(cell) - len(cell.lstrip())]
 
 
 def _wrapped(cell: str, width: int) -> list[str]:
     """The lines of a cell."""
     if len(cell) <= width:
         return [cell]
-    indent = cell[: len(cell) - len(cell.lstrip())]
-    return textwrap.wrap(cell, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(cell, width, subsequent_indent=_indent(cell), break_long_words=False, break_on_hyphens=False)

@@ -20,3 +20,8 @@ def test_a_table_breaks_no_word_and_keeps_an_indent():
         "  r1-c1-b1  /a/long/path",
         "            is full",
     ]
+
+
+def test_a_long_word_below_an_indent_keeps_the_columns():
+    """It has the indent too."""
+    assert table([("  a longest", "b")], 1).splitlines() == ["  a        b", "  longest"]
