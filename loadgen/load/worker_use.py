@@ -55,14 +55,17 @@ class WorkersUse:
             than all began.
         start_skew_error_ms: the true skew differs by at most this, the errors of two clock offsets.
         workers: a row each.
+        ended_by: why the run ended early because of one of them, with its name; None where it did not.
     """
 
     cluster: str
     start_skew_ms: float | None
     start_skew_error_ms: float | None
     workers: list[WorkerUse]
+    ended_by: str | None = None
 
     @property
     def faults(self) -> list[str]:
-        """Of all workers, each with its name."""
-        return [f"{row.name} on {row.node}: {fault}" for row in self.workers for fault in row.faults]
+        """Of all workers, each with its name; first that which ended the run."""
+        named = [f"{row.name} on {row.node}: {fault}" for row in self.workers for fault in row.faults]
+        return sorted(named, key=lambda fault: fault != self.ended_by)

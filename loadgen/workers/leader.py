@@ -162,7 +162,7 @@ class WorkerLink(Link):
         begins_ns: the agreed start, by this clock.
         on_stopped: called with its role when a signal holds it for long.
         on_cut_off: called with its role and the reason when its worker will soon be out of reach.
-        cut_off: that reason; empty where its worker is in reach.
+        ends_run: why the run ends because of it, though it may hand in what it measured; empty where it does not.
     """
 
     def __init__(self, role: str, number: int, connection: Connection) -> None:
@@ -171,7 +171,7 @@ class WorkerLink(Link):
         self.begins_ns = 0
         self.on_stopped: Callable[[str], object] = lambda _: None
         self.on_cut_off: Callable[[str, str], object] = lambda *_: None
-        self.cut_off = ""
+        self.ends_run = ""
         self._news: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._pieces: list[bytes] = []
         self._within_s: float | None = None
@@ -181,7 +181,7 @@ class WorkerLink(Link):
     @property
     def how_lost(self) -> str:
         """How it was lost."""
-        return self._how or self.cut_off or f"{self.role} does not answer any more"
+        return self._how or self.ends_run or f"{self.role} does not answer any more"
 
     def receive_news(self, news: News) -> None:
         """Take what the worker says of this client."""
@@ -196,9 +196,10 @@ class WorkerLink(Link):
             case "late":
                 self.late_ns = news.late_ns
             case "stopped":
+                self.ends_run = f"{self.role} was stopped by a signal or a debugger"
                 self.on_stopped(self.role)
             case "cut off":
-                self.cut_off = news.text
+                self.ends_run = news.text
                 self.on_cut_off(self.role, news.text)
             case "lost":
                 self._log_tail = news.log_tail
@@ -333,7 +334,7 @@ def _worker_run(connection: Connection, jobs: Mapping[int, Job], records: Mappin
     for number, link in connection.links.items():
         job, record, told_ns = jobs[number], records[number], link.late_ns
         late = None if told_ns is None else late_ns(job, link.begins_ns, told_ns, record)
-        clients.append(ClientRun(link.role, job, record, late, link.cut_off if record is not None else link.how_lost))
+        clients.append(ClientRun(link.role, job, record, late, link.ends_run if record is not None else link.how_lost))
     node = connection.seat.node
     return WorkerRun(connection.name, node.name, node.address, connection.offset, clients)
 
@@ -373,7 +374,10 @@ async def _started(name: str, seat: Seat, worker: Worker) -> Connection:
             if there.version != own:
                 versions = f"has loadgen {there.version or 'from sources'}, this machine {own or 'from sources'}"
                 raise LaunchError(f"{label}: {versions}; use one version")
-            started = await worker.start(name, seat.clients, seat.cpus, seat.taken)
+            try:
+                started = await worker.start(name, seat.clients, seat.cpus, seat.taken)
+            except LaunchError as error:
+                raise LaunchError(f"{label}: {error}", error.log_tail) from None
             return Connection(name, seat, worker, there.network, started)
     except TimeoutError:
         remedy = "see `ray status`, and the logs of its node"

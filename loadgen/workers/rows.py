@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from frontend_launch.histogram import LatencyHistogram
+from frontend_launch.quantities import number
 from loadgen.judging import validity
 from loadgen.judging.evidence import of_client
 from loadgen.load.job import Job
@@ -25,7 +26,7 @@ class ClientRun:
         job: its share.
         record: what it measured; None where it was lost.
         late_ns: how much later than agreed it began; None where it never did.
-        lost: how it was lost, or cut off; empty where it was not.
+        lost: how it was lost, or why the run ended because of it; empty where neither is so.
     """
 
     role: str
@@ -84,10 +85,12 @@ def workers_use(cluster: str, runs: Sequence[WorkerRun]) -> WorkersUse:
         for run in runs
         if (each := [client.late_ns for client in run.clients if client.late_ns is not None])
     ]
+    lost = [f"{run.name} on {run.node}: {client.lost}" for run in runs for client in run.clients if client.lost]
+    ended_by = lost[0] if lost else None
     if len(began) < len(runs):
-        return WorkersUse(cluster, None, None, rows)
+        return WorkersUse(cluster, None, None, rows, ended_by)
     skew = start_skew(began)
-    return WorkersUse(cluster, skew.skew_ns / 1e6, skew.error_ns / 1e6, rows)
+    return WorkersUse(cluster, skew.skew_ns / 1e6, skew.error_ns / 1e6, rows, ended_by)
 
 
 def _worker_use(run: WorkerRun) -> WorkerUse:
@@ -124,7 +127,7 @@ def _faults(client: ClientRun) -> list[str]:
         return [client.lost or f"{client.role} was lost"]
     faults = [client.lost] if client.lost else []
     if client.late_ns is not None and client.late_ns >= validity.LATE_START_MS * 1e6:
-        faults.append(f"{client.role} began {client.late_ns / 1e6:.3g} ms after the agreed start")
+        faults.append(f"{client.role} began {number(client.late_ns / 1e6, 3)} ms after the agreed start")
     if client.record.measured_ns:
         evidence = of_client(client.record, 1, client.job.window, client.job.timeout_s)
         failed = [check for check in validity.of_worker(evidence) if check.verdict == "failed"]

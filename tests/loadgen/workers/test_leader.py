@@ -125,11 +125,12 @@ def test_a_client_that_is_stopped_is_continued_for_its_record(monkeypatch):
     async def scenario():
         async with asyncio.timeout(DEADLINE_S), answering() as (_, job), leading("x", seats(2, 2)) as led:
             job = replace(job, requests=10**9)
-            return await led.run(job, asyncio.Event(), killed(signal.SIGSTOP)(led))
+            return await led.run(job, asyncio.Event(), killed(signal.SIGSTOP)(led)), led.workers
 
     monkeypatch.setattr("frontend_launch.stopped.PATIENCE_S", 0.3)
-    record = uvloop.run(scenario())
+    record, used = uvloop.run(scenario())
     assert (record.ended, len(record.clients)) == (Ending.CLIENT_LOST, 2)
+    assert used.ended_by == "worker-1 on node-1: client-1 was stopped by a signal or a debugger"
 
 
 class Played(Worker):
@@ -347,6 +348,7 @@ def test_a_worker_that_is_lost_in_mid_run_is_named(monkeypatch, error):
     [
         ("identity", None, r"worker-1 on node-1 \(10.0.0.1\) did not start within 0.5 s; see `ray status`"),
         ("start", WorkerLostError("gone"), r"worker-1 on node-1 \(10.0.0.1\) did not start: gone"),
+        ("start", LaunchError("client-1 ended early"), r"worker-1 on node-1 \(10.0.0.1\): client-1 ended early"),
         ("clock", WorkerLostError("gone"), r"worker-1 on node-1 \(10.0.0.1\): lost: gone"),
         ("clock", None, r"worker-1 on node-1 \(10.0.0.1\): no answer for 0.5 s"),
     ],

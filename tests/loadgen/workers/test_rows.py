@@ -133,6 +133,23 @@ def test_rows_have_what_each_worker_did():
     assert (found.start_skew_ms, found.start_skew_error_ms, found.faults) == (2.0, 1.5, [])
 
 
+def test_what_ended_the_run_comes_first():
+    """Before what is wrong with other workers; a client that was stopped may still hand in what it measured."""
+    late, stopped = recorded([(10**6, 5)]), recorded([(10**6, 5)])
+    found = workers_use(
+        "ray",
+        [
+            worker("worker-0", client("client-0", late, 4_970_000_000)),
+            worker("worker-1", client("client-1", stopped, 0, "client-1 was stopped by a signal or a debugger")),
+        ],
+    )
+    assert found.ended_by == "worker-1 on node-of-worker-1: client-1 was stopped by a signal or a debugger"
+    assert found.faults == [
+        found.ended_by,
+        "worker-0 on node-of-worker-0: client-0 began 4,970 ms after the agreed start",
+    ]
+
+
 def test_faults_name_the_worker():
     """One that is lost, one that is late, and one that did not send on time."""
     behind = recorded([(10**6, 5)])
