@@ -249,9 +249,10 @@ def _gone(evidence: Evidence) -> list[str]:
 def _quota(evidence: Evidence) -> Check:
     """Whether a CPU quota held a role back."""
     limit = f"no role held back {HELD_BACK_SHARE:.0%} of the time"
-    if not evidence.roles:
+    roles = _measuring(evidence)
+    if not roles:
         return Check("CPU quota", "not watched", limit, "unknown")
-    worst = max(evidence.roles, key=lambda role: role.held_back_share)
+    worst = max(roles, key=lambda role: role.held_back_share)
     measured = f"{worst.role} held back {worst.held_back_share:.1%} of the time"
     if worst.held_back_share == 0:
         measured = "none held back"
@@ -262,9 +263,10 @@ def _quota(evidence: Evidence) -> Check:
 def _outside(evidence: Evidence) -> Check:
     """Whether processes outside the plan took the cores of a role while it could have run."""
     limit = f"no role kept from its cores {DISTURBED_SHARE:.0%} of the time"
-    if not evidence.roles:
+    roles = _measuring(evidence)
+    if not roles:
         return Check("outside load", "not watched", limit, "unknown")
-    worst = max(evidence.roles, key=lambda role: role.disturbed_share)
+    worst = max(roles, key=lambda role: role.disturbed_share)
     share = worst.disturbed_share
     if share < NOTED_SHARE:
         return Check("outside load", f"none above {NOTED_SHARE:.0%}", limit, "passed")
@@ -275,9 +277,14 @@ def _outside(evidence: Evidence) -> Check:
     return Check("outside load", measured, limit, "failed" if share >= DISTURBED_SHARE else "noted", remedy)
 
 
+def _measuring(evidence: Evidence) -> list[RoleUse]:
+    """The roles that send, serve or answer; the coordinator of workers on other machines may wait."""
+    return [role for role in evidence.roles if role.role != "coordinator"]
+
+
 def _measures_external(evidence: Evidence) -> bool:
     """Whether the plan has the client only, so that the server may be among the processes outside it."""
-    return all(role.role.startswith(("client", "coordinator")) for role in evidence.roles)
+    return all(role.role.startswith("client") for role in _measuring(evidence))
 
 
 def _outside_text(role: RoleUse) -> str:

@@ -415,14 +415,19 @@ def test_an_external_server_may_be_what_runs_beside_the_client(late):
 
 
 def test_a_coordinator_that_waits_made_no_client_late():
-    """It sends nothing; its cores are named all the same."""
+    """It sends nothing, and the server may be what keeps its cores; those of the clients are not seen from here."""
     (client,) = (one for one in ROLES if one.role == "client")
-    busy = [replace(client, role="coordinator", wait_share=0.3, outside_share=0.4)]
+    busy = [replace(client, role="coordinator", wait_share=0.3, outside_share=0.4, held_back_share=0.3)]
     evidence = replace(OPEN, lag_p99_ms=12.0, roles=busy, replica_use=[], replicas=None)
     found = {check.name: check for check in certificate(evidence)}
     assert "kept it waiting" not in found["client on time"].measured
-    assert "kept coordinator waiting 30%" in found["outside load"].measured
-    assert "if the server runs there, give the client other cores" in (found["outside load"].remedy or "")
+    assert found["client on time"].remedy == "leave the client's cores to it"
+    for name in ("outside load", "CPU quota"):
+        assert (found[name].verdict, found[name].measured) == ("unknown", "not watched")
+    replicas = [replace(busy[0], role="replica-0", cores=[3])]
+    found = {check.name: check for check in certificate(replace(evidence, roles=[*busy, *replicas]))}
+    assert "kept replica-0 waiting 30%" in found["outside load"].measured
+    assert found["CPU quota"].verdict == "failed"
 
 
 def test_the_first_failure_is_the_reason():
