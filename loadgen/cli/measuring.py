@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
 import sys
@@ -16,11 +17,13 @@ from loadgen.cli.next_step import next_step
 from loadgen.cli.outputs import Outputs
 from loadgen.config import ExperimentConfig
 from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
-from loadgen.plan import Plan, prepare
-from loadgen.report.plan_text import estimate_text, placement_text, plan_text
+from loadgen.plan import Plan, plan_on, survey
+from loadgen.prerequisites import connected
+from loadgen.report.plan_text import clients_text, estimate_text, placement_text, plan_text
 from loadgen.report.results_text import results_text
 from loadgen.results.document import Results
 from loadgen.served import Deploy
+from loadgen.workers.clusters import planned
 
 
 def one_experiment(described: Callable[..., ExperimentConfig]) -> Callable[..., None]:
@@ -49,9 +52,19 @@ def show_plan(config: ExperimentConfig, described: Callable[[Plan], str] | None 
         config: of the experiment.
         described: what would run and for how long, in words; None for one run.
     """
-    plan, _ = console.run(prepare(config))
+
+    async def act() -> tuple[Plan, dict[str, int]]:
+        in_words = isinstance(config.serve, Deploy) and config.serve.described
+        async with contextlib.nullcontext() if in_words else connected(config):
+            context = await survey(config)
+            plan = plan_on(config, context)
+            return plan, await planned(config.client, context, plan.placement.started)
+
+    (plan, clients), _ = console.run(act())
     typer.echo(f"{plan_text(plan)}\n{estimate_text(plan)}" if described is None else described(plan))
     typer.echo(placement_text(plan.placement, console.columns()))
+    if clients:
+        typer.echo(clients_text(clients))
     show_ports(config)
 
 

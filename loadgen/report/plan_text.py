@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import Placement
@@ -97,3 +97,8 @@ def placement_text(placement: Placement, width: int | None = None) -> str:
         shared = "yes" if a.shared else "physical core" if a.shares_physical else "-"
         rows.append((a.node, a.role, core_ranges(a.cores), gpu, shared))
     return table(rows, width)
+
+
+def clients_text(clients: Mapping[str, int]) -> str:
+    """Where the clients of a cluster go: how many, by the name of the node."""
+    return f"clients     {', '.join(f'{count} on {node}' for node, count in clients.items())}"

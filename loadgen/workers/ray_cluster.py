@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from typing_extensions import override
@@ -12,10 +11,10 @@ from typing_extensions import override
 from frontend_launch import ray_cluster
 from frontend_launch.cluster_head import HEAD_LOST
 from frontend_launch.errors import ActorLostError, LaunchError
-from frontend_launch.launch.cluster import Bundle, named
+from frontend_launch.launch.cluster import Bundle, Node, named
 from frontend_launch.tasks import gather_all, to_completion
 from loadgen.workers.messages import Identity, News, Order, Started, Worker, WorkerLostError
-from loadgen.workers.spread import Seat, spread
+from loadgen.workers.spread import Seat, beside
 from loadgen.workers.supervisor import Supervisor, end_process
 
 
@@ -96,6 +95,19 @@ def _lost() -> Iterator[None]:
         raise WorkerLostError(f"{error}; {ray_cluster.INSTALL}") from None
 
 
+async def nodes(cluster: str) -> dict[str, Node]:
+    """The nodes of a cluster, by the names that a plan over it gives them.
+
+    Args:
+        cluster: ``ray``, ``ray://HOST:PORT`` or ``ray:local``.
+
+    Raises:
+        LaunchError: the cluster does not answer.
+    """
+    async with ray_cluster.connected(cluster):
+        return named(await ray_cluster.nodes())
+
+
 @contextlib.asynccontextmanager
 async def workers(
     cluster: str, clients: int, taken: Mapping[str, tuple[int, ...]]
@@ -105,29 +117,20 @@ async def workers(
     Args:
         cluster: ``ray``, ``ray://HOST:PORT`` or ``ray:local``.
         clients: client processes in all.
-        taken: cores of replicas and frontends, by the name of their host, or of their node in a plan over the cluster.
+        taken: cores of replicas and frontends, see `loadgen.workers.spread.cores_taken`.
 
     Raises:
         LaunchError: the cluster does not answer, or has no node with a core.
     """
     async with ray_cluster.connected(cluster):
-        nodes = named(await ray_cluster.nodes())
-        cores = {node.node_id: taken.get(label, taken.get(node.name, ())) for label, node in nodes.items()}
-        # What a plan over the cluster has there, it has reserved; where that is all, clients share it.
-        left = [replace(node, cpus=node.cpus - len(taken.get(label, ()))) for label, node in nodes.items()]
-        with_replicas = [node_id for node_id in cores if cores[node_id]]
-        seats = spread(left, clients, with_replicas) or [
-            replace(seat, node=replace(seat.node, cpus=0)) for seat in spread([*nodes.values()], clients)
-        ]
+        seats = beside(named(await ray_cluster.nodes()), clients, taken)
         if not seats:
             raise LaunchError(f"cluster {cluster}: no node of the cluster has a core; start nodes with cores")
-        labels = {node.node_id: label for label, node in nodes.items()}
-        wanted = [(labels[seat.node.node_id], seat.node.node_id, Bundle(seat.cpus, 0)) for seat in seats]
+        wanted = [(label, seat.node.node_id, Bundle(seat.cpus, 0)) for label, seat in seats.items()]
         await ray_cluster.until_free(cluster, wanted)
         actors, found = list[Any](), list[tuple[Seat, Worker]]()
         try:
-            for free in seats:
-                seat = replace(free, taken=cores[free.node.node_id])
+            for seat in seats.values():
                 actors.append(await ray_cluster.actor(Supervisor, seat.node.node_id, seat.cpus))
                 found.append((seat, RayWorker(actors[-1], seat.node.node_id)))
             yield found

@@ -336,6 +336,7 @@ def test_nodes_in_words_have_clients_too():
         ("node-1", "replica-0"),
         ("node-2", "replica-1"),
     ]
+    assert done.stdout.splitlines()[-1] == "clients     1 on node-0, 1 on node-2"
 
 
 def test_the_plan_of_a_sweep_over_nodes_has_a_line_for_each():

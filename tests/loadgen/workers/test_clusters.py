@@ -10,13 +10,14 @@ import pytest
 import uvloop
 from cluster_of_tests import CLIPPER, answering, seats
 
+from frontend_launch.launch.cluster import ClusterTopology, Node
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.topology import Topology, describe
 from loadgen.config import Client, ExperimentConfig
 from loadgen.errors import ConfigError, FieldError
 from loadgen.load.runner import Hooks
 from loadgen.plan import survey
-from loadgen.served import External
+from loadgen.served import Deploy, External
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.balanced import BalancedSpec
@@ -79,7 +80,7 @@ def test_senders_of_a_cluster_lead_its_workers(monkeypatch):
     module = ModuleType("fake")
     module.workers = Started  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "fake", module)
-    monkeypatch.setitem(clusters.CLUSTERS, "ray", "fake:workers")
+    monkeypatch.setitem(clusters.CLUSTERS, "ray", "fake")
 
     async def scenario():
         async with answering() as (_, job), clusters.senders(Client(2, workers="ray"), HERE, served) as senders:
@@ -87,6 +88,36 @@ def test_senders_of_a_cluster_lead_its_workers(monkeypatch):
 
     assert uvloop.run(scenario()) == 300
     assert asked == [("ray", 2, {"a": (*HERE.cores, 7)})]
+
+
+NODE = Topology((0, 1), (), "a (1)")
+IN_WORDS = replace(describe("cpus=0-3"), node="node-0")
+
+
+@pytest.mark.parametrize(
+    ("workers", "topology", "cluster", "expected"),
+    [
+        (None, NODE, None, {}),
+        ("ray", NODE, None, {"a (1)": 2, "b (2)": 1}),
+        ("ray", NODE, ClusterTopology((NODE,)), {"a (1)": 2, "b (2)": 1}),
+        ("ray", IN_WORDS, None, {}),
+        ("ray", IN_WORDS, ClusterTopology((IN_WORDS,)), {"node-0": 3}),
+    ],
+    ids=["here", "clients only", "with replicas", "one machine in words", "nodes in words"],
+)
+def test_a_plan_says_where_clients_go(monkeypatch, workers, topology, cluster, expected):
+    """By the nodes that a cluster has, or those in words."""
+
+    async def nodes(cluster):
+        return {"a (1)": Node("1", "a", "1", 4), "b (2)": Node("2", "b", "2", 2)}
+
+    module = ModuleType("fake")
+    module.nodes = nodes  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "fake", module)
+    monkeypatch.setitem(clusters.CLUSTERS, "ray", "fake")
+    known = asyncio.run(survey(ExperimentConfig(Deploy("noop", topology=IN_WORDS))))
+    context = replace(known, topology=topology, cluster=cluster)
+    assert asyncio.run(clusters.planned(Client(3, workers=workers), context, ())) == expected
 
 
 def test_senders_of_this_machine_are_its_clients():

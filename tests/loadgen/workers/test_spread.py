@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend_launch.launch.cluster import Node
-from loadgen.workers.spread import spread
+from loadgen.workers.spread import beside, spread
 
 
 def node(name, cpus=4):
@@ -28,6 +28,24 @@ def node(name, cpus=4):
 def test_clients_are_dealt_in_turn(nodes, clients, replicas, dealt):
     """To nodes without replicas first, to those with most cores before others."""
     assert {seat.node.name: seat.clients for seat in spread(nodes, clients, replicas)} == dealt
+
+
+@pytest.mark.parametrize(
+    ("taken", "expected"),
+    [
+        ({}, {"b (2)": ((0,), ()), "a (1)": ((1,), ())}),
+        ({"b (2)": (7,)}, {"a (1)": ((0,), ()), "b (2)": ((1,), (7,))}),
+        ({"b": (7,)}, {"a (1)": ((0,), ()), "b (2)": ((1,), (7,))}),
+        ({"a (1)": (0, 1), "b (2)": tuple(range(8))}, {"b (2)": ((0,), tuple(range(8))), "a (1)": ((1,), (0, 1))}),
+    ],
+    ids=["none", "of a node", "of its host", "all cores"],
+)
+def test_clients_go_beside_what_replicas_have(taken, expected):
+    """By the names of nodes; where replicas have all cores, clients share them."""
+    nodes = {"a (1)": node("a", 2), "b (2)": node("b", 8)}
+    found = beside(nodes, 2, taken)
+    assert {name: (seat.clients, seat.taken) for name, seat in found.items()} == expected
+    assert [*found] == [*expected]
 
 
 @given(st.lists(st.integers(0, 64), max_size=20), st.integers(1, 256), st.sets(st.integers(0, 19)))
