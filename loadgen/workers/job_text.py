@@ -10,7 +10,7 @@ import base64
 import dataclasses
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,19 @@ def encode(job: Job) -> str:
     return json.dumps(_encoded(job), separators=(",", ":"), allow_nan=False)
 
 
-def decode(text: str) -> Job:
+def decode(text: str, file: Callable[[str], Path] = Path) -> Job:
     """The job of a text.
+
+    Args:
+        text: of the job.
+        file: finds a file that the job names.
 
     Raises:
         ConfigError: the text is no job.
+        Exception: that `file` raised.
     """
     try:
-        job = _decoded(json.loads(text))
+        job = _decoded(json.loads(text), file)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"a job for this worker cannot be read: {type(error).__name__}: {error}") from None
     if not isinstance(job, Job):
@@ -82,9 +87,9 @@ def _saved(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _decoded(value: Any) -> Any:
+def _decoded(value: Any, file: Callable[[str], Path]) -> Any:
     if isinstance(value, list):
-        return [_decoded(each) for each in value]
+        return [_decoded(each, file) for each in value]
     if not isinstance(value, dict):
         return value
     ((name, content),) = value.items()
@@ -92,15 +97,15 @@ def _decoded(value: Any) -> Any:
         case "bytes":
             return base64.b64decode(content, validate=True)
         case "path":
-            return Path(content)
+            return file(content)
         case "tuple":
-            return tuple(_decoded(each) for each in content)
+            return tuple(_decoded(each, file) for each in content)
         case "map":
-            return {_decoded(key): _decoded(each) for key, each in content}
+            return {_decoded(key, file): _decoded(each, file) for key, each in content}
         case "array":
             return np.load(io.BytesIO(base64.b64decode(content, validate=True)), allow_pickle=False)
         case "data-type":
             return DataType[content]
         case "float":
             return float(content)
-    return specs.type_of(name)(**{field: _decoded(each) for field, each in content.items()})
+    return specs.type_of(name)(**{field: _decoded(each, file) for field, each in content.items()})

@@ -138,8 +138,8 @@ class Supervisor(Supervision, Worker):
                 pass
             case "begin":
                 try:
-                    write(writer, Begin(job_text.decode(order.text)))
-                except ConfigError as error:
+                    write(writer, Begin(job_text.decode(order.text, _file)))
+                except (ConfigError, LaunchError) as error:
                     self._put_frame(order.client, encode(Failed(TargetError(str(error)))))
             case "start":
                 write(writer, Start(order.at_ns))
@@ -165,6 +165,18 @@ class Supervisor(Supervision, Worker):
                 self._put_frame(number, await read_frame(reader))
         error = await lost(self._processes[number])
         self._news.put_nowait(News(number, "lost", text=str(error), log_tail=error.log_tail))
+
+
+def _file(path: str) -> Path:
+    """A file that a job names.
+
+    Raises:
+        LaunchError: this machine does not have it.
+    """
+    found = Path(path)
+    if not found.exists():
+        raise LaunchError(f"{found.absolute()}: not on this node; copy it there")
+    return found
 
 
 def began(pid: int) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -21,6 +22,7 @@ from loadgen.errors import TargetError
 from loadgen.load.arrivals import Renewal
 from loadgen.load.client_messages import Finished, IntervalDone, Measured, Ready, encode
 from loadgen.load.ending import Ending
+from loadgen.load.input_files import FileInputs
 from loadgen.load.record import Interval, Record
 from loadgen.load.runner import Hooks
 from loadgen.load.target import Outcome
@@ -28,6 +30,7 @@ from loadgen.workers import leader, supervisor
 from loadgen.workers.leader import leading
 from loadgen.workers.messages import PIECE_BYTES, News, Started, Worker, WorkerLostError, pieces, whole
 from loadgen.workers.supervisor import Supervisor
+from model_containers.model import TensorSpec
 
 DEADLINE_S = 60.0
 AHEAD_NS = 7_000_000_000_000
@@ -441,6 +444,21 @@ def test_a_server_that_is_not_there_is_one_error_with_the_worker():
 
     with pytest.raises(TargetError, match=r"client-[01] of worker-[01] on node-[01] \(10.0.0.[01]\): .*"):
         uvloop.run(scenario())
+
+
+def test_a_file_that_only_a_node_lacks_is_one_error_with_the_worker(tmp_path):
+    """The remedy is that of a file that the coordinator has."""
+    missing = tmp_path / "inputs.npy"
+
+    async def scenario():
+        async with asyncio.timeout(DEADLINE_S), answering() as (_, job), leading("x", seats(2, 2)) as led:
+            job = replace(job, inputs=FileInputs(missing, TensorSpec((3,), "float32"), None, None))
+            await led.run(job, asyncio.Event(), Hooks())
+
+    with pytest.raises(TargetError) as found:
+        uvloop.run(scenario())
+    text = rf"client-[01] of worker-[01] on node-[01] \(10.0.0.[01]\): {missing}: not on this node; copy it there"
+    assert re.fullmatch(text, str(found.value))
 
 
 def test_a_package_that_only_a_node_lacks_is_one_error_with_the_worker(monkeypatch, tmp_path):
