@@ -240,7 +240,7 @@ class ClipperTarget(Target, Waits):
             self._in.connect(address)
             self._out.connect(self._spec.request_address)
         except zmq.ZMQError as error:
-            raise unreachable(f"{address}: cannot be connected to: {error}", error) from None
+            raise unreachable(f"{address}: ", str(error), error) from None
         try:
             async with patience(HANDSHAKE_TIMEOUT_S):
                 await _check_listening(address, "response")

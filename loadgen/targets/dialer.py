@@ -49,8 +49,7 @@ class Dialer:
             for _ in range(count):
                 await self._connect_in_time()
         except OSError as error:
-            problem = f"cannot be reached: {_reason(error)}; start the server, or correct the address"
-            raise unreachable(f"{self._name}: {problem}", error) from None
+            raise unreachable(f"{self._name}: ", _reason(error), error) from None
         self._dialing = True
         self.open_more()  # what was lost meanwhile
 

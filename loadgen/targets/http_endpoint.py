@@ -133,9 +133,7 @@ class HttpEndpoint(Remote):
                 _, writer = await open_stream(self.options.address)
             writer.close()
         except OSError as error:
-            reason = error.strerror or "no answer"
-            problem = f"cannot be reached: {reason}; start the server, or correct the address"
-            raise unreachable(f"{self.options.address.shown}: {problem}", error) from None
+            raise unreachable(f"{self.options.address.shown}: ", error.strerror or "no answer", error) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ TIMEOUT_S = 10.0
 """Timeout of one answer."""
 
 _SERVICE = "/inference.GRPCInferenceService/"
+_LIBRARY_WORDS = "Failed to connect to remote host: "
+"""What gRPC says before the reason."""
 
 
 class NotOfferedError(TargetError):
@@ -225,9 +227,7 @@ class _HttpAdmin(OipAdmin):
         except TimeoutError:
             raise UnreachableError(f"no answer within {TIMEOUT_S:.0f} s; is a server running there?") from None
         except self._errors as error:
-            raise unreachable(
-                f"cannot be reached: {_reason(error)}", getattr(error, "os_error", None) or error
-            ) from None
+            raise unreachable("", _reason(error), getattr(error, "os_error", None) or error) from None
         if 300 <= status < 400 and location is not None:
             found = place(location.encode(), self._address)
             raise MisfitError(f"{path}: redirects to {found}; use that for {{External.target}}")
@@ -318,7 +318,7 @@ class _GrpcAdmin(OipAdmin):
     def _refusal(self, method: str, error: Any) -> TargetError:
         code, details = error.code(), " ".join((error.details() or "").split())[:300]
         if code is self._grpc.StatusCode.UNAVAILABLE:
-            return unreachable(f"cannot be reached: {details}", details)
+            return unreachable("", details.rpartition(_LIBRARY_WORDS)[2], details)
         if code is self._grpc.StatusCode.UNIMPLEMENTED:
             return NotOfferedError(f"{method} is not offered: {details}")
         codes = self._grpc.StatusCode
