@@ -63,8 +63,8 @@ class Deployment:
         parts: what runs, by role.
         failed: set when the deployment can serve no more: a frontend ended, or the last replica.
         failure: why.
-        losses: replicas that ended while others go on, those that were replaced, and parts that were stopped, a line
-            each.
+        losses: parts that ended while the others go on, replicas that were replaced, and parts that were stopped, a
+            line each.
         log_directory: the logs of all parts; gone with the deployment.
 
     Raises:
@@ -92,7 +92,7 @@ class Deployment:
 
     @property
     def losses(self) -> list[str]:
-        """Replicas that ended while others go on, those that were replaced, and what was stopped, a line each."""
+        """Parts that ended while the others go on, replicas that were replaced, and what was stopped, a line each."""
         replaced = [] if self._restarts is None else self._restarts.remarks()
         return [*self._losses, *replaced, *self._stopped.notes]
 
@@ -276,7 +276,7 @@ class Deployment:
         if service in CARRIERS:
             await self._fail(f"{part.role} {ending(code)}", part)
         elif service != "replica":
-            log.warning("%s %s; queries are served without it", part.role, ending(code))
+            self._lost(f"{part.role} {ending(code)}; queries are served without it")
         elif self._up and code != HEAD_GONE and await self._replaced(part, ending(code)):
             return
         elif not self._left(int(number) % len(self.endpoints)):
@@ -284,8 +284,11 @@ class Deployment:
             await self._fail(f"{part.role}, the last replica{whose}, {ending(code)}", part)
         else:
             left = sum(map(self._left, range(len(self.endpoints))))
-            self._losses.append(f"{part.role} {ending(code)}; {plural(left, 'replica goes', 'replicas go')} on")
-            log.warning("%s", self._losses[-1])
+            self._lost(f"{part.role} {ending(code)}; {plural(left, 'replica goes', 'replicas go')} on")
+
+    def _lost(self, text: str) -> None:
+        log.warning("%s", text)
+        self._losses.append(text)
 
     def _left(self, frontend: int) -> int:
         """How many of a frontend's replicas go on."""

@@ -87,6 +87,8 @@ class Launcher:
         self.log_directory, self.stays = Path(), False
         self.started: list[Part] = []
         self.refusals = 0
+        self.services = ["frontends"]
+        self.parts: list[Part] = []
 
     async def __aenter__(self) -> Launcher:
         return self
@@ -94,7 +96,9 @@ class Launcher:
     async def __aexit__(self, *error: object) -> None: ...
 
     async def start_frontends(self, started):
-        started(Part("frontends", 1))
+        self.parts = [Part(role, number) for number, role in enumerate(self.services, 1)]
+        for part in self.parts:
+            started(part)
         return [Endpoint("127.0.0.1", Ports())]
 
     async def start_replica(self, assignment: Assignment, endpoint: Endpoint) -> Part:
@@ -235,6 +239,24 @@ def test_without_the_option_none_is_replaced():
             await turns()
             assert len(launcher.started) == 2
             assert deployment.losses == ["replica-0 ended with exit code 1; 1 replica goes on"]
+
+    asyncio.run(main())
+
+
+def test_what_no_query_needs_may_end():
+    """Redis and the management frontend are losses, which the results name."""
+
+    async def main() -> None:
+        deployment, launcher = deployed(1, restart=False)
+        launcher.services = ["redis", "management", "query"]
+        async with deployment:
+            for role in ("redis", "management"):
+                next(part for part in launcher.parts if part.role == role).end.set_result(137)
+            await turns()
+            assert not deployment.failed.is_set()
+            assert deployment.losses == [
+                f"{role} ended with exit code 137; queries are served without it" for role in ("redis", "management")
+            ]
 
     asyncio.run(main())
 
