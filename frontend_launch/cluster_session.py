@@ -84,10 +84,12 @@ class Session:
         except Exception as error:  # whatever it is, it is for the task that waits
             failure = error
         self._tell(lambda: self._settle(failure))
-        if failure is None:
-            self._ending.wait()
-            self._disconnect()
-        self._tell(self._ended.set)
+        try:
+            if failure is None:
+                self._ending.wait()
+                self._disconnect()
+        finally:
+            self._tell(self._ended.set)
 
     def _settle(self, failure: Exception | None) -> None:
         if failure is None:

@@ -11,6 +11,7 @@ import pytest
 from frontend_launch import cluster_session
 from frontend_launch.cluster_head import Head
 from frontend_launch.cluster_session import Session
+from frontend_launch.tasks import BLOCKING
 
 DEADLINE_S = 60.0
 
@@ -122,6 +123,25 @@ def test_without_a_head_the_end_is_not_waited_for(monkeypatch):
             await session._ended.wait()
 
     asyncio.run(scenario())
+
+
+def test_an_end_that_raises_is_an_end(monkeypatch):
+    """It is not waited for, and the error is not lost."""
+    raised = list[object]()
+    monkeypatch.setattr(threading, "excepthook", lambda error: raised.append(error.exc_type))
+    monkeypatch.setattr(cluster_session, "END_TIMEOUT_S", DEADLINE_S)
+
+    async def scenario():
+        session = Session(list, refuse)
+        await session.connected(DEADLINE_S)
+        async with asyncio.timeout(DEADLINE_S / 2):
+            await session.end(Head(list))
+
+    asyncio.run(scenario())
+    for thread in threading.enumerate():
+        if thread.name == BLOCKING:
+            thread.join(DEADLINE_S)
+    assert raised == [ConnectionError]
 
 
 def test_sigterm_stays_this_programs():
