@@ -310,7 +310,7 @@ def check_cluster(field: str, cluster: str) -> None:
         cluster: its name.
 
     Raises:
-        FieldError: it is none, or its address has no port.
+        FieldError: it names no cluster, or its address has no port.
     """
     found = CLUSTER.fullmatch(cluster)
     if found is None:
