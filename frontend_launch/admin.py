@@ -172,7 +172,7 @@ class AdminClient:
         except TimeoutError:
             raise AdminError(f"{url}: did not answer within {self._timeout_s:g} s; check --admin-port") from None
         except (OSError, ValueError) as error:
-            text = " ".join(str(error).split()) or type(error).__name__
+            text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
             raise AdminError(f"{url}: cannot be asked: {text}; check --admin-port") from None
         if answer.status != 200:
             raise AdminError(f"{url}: refuses: {quote(answer.body)} (status {answer.status})")

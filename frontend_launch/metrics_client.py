@@ -88,7 +88,8 @@ class MetricsClient:
         except ClosedError:
             raise _ClosedError(url) from None
         except (OSError, ValueError) as error:
-            why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+            said = getattr(error, "strerror", None) or str(error)
+            why = "no answer in time" if isinstance(error, TimeoutError) else said or type(error).__name__
             raise AdminError(f"{url}: cannot be read: {why}; check --metrics-port") from None
         if answer.status != 200:
             raise AdminError(f"{url}: refuses: {quote(answer.body)} (status {answer.status})")

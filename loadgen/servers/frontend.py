@@ -106,7 +106,9 @@ class FrontendServer(Server):
 
     @override
     def readings(self) -> FrontendReadings:
-        return FrontendReadings(self.application, self._metrics_addresses, self.deployment, self.endpoints[0].token)
+        external = () if self.deployment is not None else [one.client_addresses()[1] for one in self.endpoints]
+        token = self.endpoints[0].token
+        return FrontendReadings(self.application, self._metrics_addresses, self.deployment, token, external)
 
     @override
     async def keep_logs(self, directory: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -24,6 +26,7 @@ from loadgen.results.document import stage_tables
 from loadgen.results.sections import Measurements
 from loadgen.servers.server import Readings
 from loadgen.targets.client_limits import limit_in
+from loadgen.targets.clipper import refuses
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -37,12 +40,18 @@ class FrontendReadings(Readings):
         metrics_addresses: ``host:port`` of each frontend.
         deployment: whose frontends they are; None for external ones.
         token: for their metrics; empty for none.
+        addresses: of external ones, where they answer requests.
     """
 
     def __init__(
-        self, application: str, metrics_addresses: Sequence[str], deployment: Deployment | None, token: str = ""
+        self,
+        application: str,
+        metrics_addresses: Sequence[str],
+        deployment: Deployment | None,
+        token: str = "",
+        addresses: Sequence[str] = (),
     ) -> None:
-        self._application, self._deployment = application, deployment
+        self._application, self._deployment, self._addresses = application, deployment, addresses
         self._clients = [MetricsClient(f"http://{address}", token) for address in metrics_addresses]
         self._stack = contextlib.AsyncExitStack()
         self._first: list[tuple[Counters, dict[str, Stages]] | None] = []
@@ -79,6 +88,9 @@ class FrontendReadings(Readings):
         self._metrics = [one for one in await self._of_each(MetricsClient.metrics) if one is not None]
         if self._silent(last) and limit_in(self.notes[-1]) is None:
             self.lost = f"a frontend did not answer any more at the end: {self.notes[-1]}"
+        for address in self._addresses if self.lost is None else ():
+            if await refuses(address):
+                self.lost = f"the frontend was gone at the end: {address}: {os.strerror(errno.ECONNREFUSED)}"
 
     def _silent(self, last: Sequence[object]) -> bool:
         """Whether a frontend did not answer at the end that has counters, as all of a deployment have."""

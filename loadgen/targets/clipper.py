@@ -32,7 +32,18 @@ from frontend_launch.patience import patience
 from frontend_launch.quantities import plural
 from loadgen.errors import TargetError, UnreachableError
 from loadgen.load.inputs import Pool
-from loadgen.load.target import NO_REPLIES, Outcome, Replies, Single, Target, TargetSpec, TimedReply, Waits
+from loadgen.load.target import (
+    NO_REPLIES,
+    Delivers,
+    Delivery,
+    Outcome,
+    Replies,
+    Single,
+    Target,
+    TargetSpec,
+    TimedReply,
+    Waits,
+)
 from loadgen.targets.client_limits import unreachable
 from loadgen.targets.mailbox import LoggedReasons
 from model_containers.credentials import Credentials, secure_client
@@ -134,30 +145,24 @@ def _elements(data_type: DataType, size: int | None) -> str:
     return f"{size} bytes of {data_type.canonical}" if rest else plural(elements, data_type.canonical[:-1])
 
 
-async def _check_listening(address: str, port: str) -> None:
-    """Refuse a port at which nothing listens, to which ZeroMQ would try to connect for ever.
+async def refuses(address: str) -> bool:
+    """Whether nothing listens at an address, to which ZeroMQ would try to connect for ever.
 
     Args:
-        address: of the frontend; only ``tcp://…`` has a port.
-        port: its name.
-
-    Raises:
-        TargetError: the connection is refused.
+        address: of a frontend; only one of ``tcp://…`` can be tried.
     """
     transport, _, place = address.partition("://")
     if transport != "tcp":
-        return
-    host, _, number = place.rpartition(":")
+        return False
+    host, _, port = place.rpartition(":")
     try:
-        _, writer = await asyncio.open_connection(host, int(number), family=AF_INET)  # as ZeroMQ does
+        _, writer = await asyncio.open_connection(host, int(port), family=AF_INET)  # as ZeroMQ does
     except ConnectionRefusedError:
-        raise UnreachableError(
-            f"{address}: cannot be connected to: {os.strerror(errno.ECONNREFUSED)}; check that a query frontend runs "
-            f"there, the host, and the port {{Ports.{port}}}"
-        ) from None
+        return True
     except OSError:  # ZeroMQ may reach it all the same; if not, the handshake does not come
-        return
+        return False
     writer.transport.abort()
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +197,7 @@ class ClipperSpec(TargetSpec):
         return ClipperTarget(self)
 
 
-class ClipperTarget(Target, Waits):
+class ClipperTarget(Target, Waits, Delivers):
     """Sends to a frontend; see `ClipperSpec`."""
 
     def __init__(self, spec: ClipperSpec) -> None:
@@ -217,7 +222,7 @@ class ClipperTarget(Target, Waits):
         self._send_frame: Callable[..., Any] = super(zmq.Socket, self._out).send
         self._receive_frame: Callable[..., Any] = super(zmq.Socket, self._in).recv
         self._get: Callable[[int], Any] = super(zmq.Socket, self._in).get
-        self._shaking = False
+        self._shaking = self._broke = False
         self._last_bytes = 0
         """Size of the latest output; the next ones are taken to be as large."""
         self._wake: Callable[[], None] | None = None
@@ -243,8 +248,11 @@ class ClipperTarget(Target, Waits):
             raise unreachable(f"{address}: ", str(error), error) from None
         try:
             async with patience(HANDSHAKE_TIMEOUT_S):
-                await _check_listening(address, "response")
-                await _check_listening(self._spec.request_address, "request")
+                for port, tried in (("response", address), ("request", self._spec.request_address)):
+                    if await refuses(tried):
+                        reason = os.strerror(errno.ECONNREFUSED)
+                        remedy = f"check that a query frontend runs there, the host, and the port {{Ports.{port}}}"
+                        raise UnreachableError(f"{tried}: cannot be reached: {reason}; {remedy}")
                 await self._receiving.send_multipart(wire.encode_announcement(clock_id()))
                 answer = await self._receiving.recv_multipart()
         except TimeoutError:
@@ -279,7 +287,7 @@ class ClipperTarget(Target, Waits):
             broken = True
         if broken:
             log.warning("the connection to %s broke: the client shakes hands again", self._spec.response_address)
-            self._shaking = True
+            self._shaking = self._broke = True
             self._in.send_multipart(wire.encode_announcement(clock_id()), _NOW)  # it waits for the next connection
             self._on_change()
 
@@ -500,6 +508,13 @@ class ClipperTarget(Target, Waits):
         """Whether a reply is there; ZeroMQ's descriptor only tells of a change after such a look has found none."""
         self._quiet = not self._get(_EVENTS) & _POLLIN
         return not self._quiet
+
+    @property
+    @override
+    def delivery(self) -> Delivery:
+        address = self._spec.response_address
+        note = f"the connection to {address} broke: requests that were outstanding there are not answered any more"
+        return Delivery(notes=[note] if self._broke else [])
 
     @override
     async def close(self) -> None:

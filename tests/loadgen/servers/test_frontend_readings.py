@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,8 +19,8 @@ from loadgen.servers.frontend_readings import FrontendReadings
 class Scripted(FrontendReadings):
     """Reads what a test says, None for no answer; metrics are none."""
 
-    def __init__(self, *readings: list[Counters | None], deployment: Any = None) -> None:
-        super().__init__("app", [], deployment)
+    def __init__(self, *readings: list[Counters | None], deployment: Any = None, addresses: Sequence[str] = ()) -> None:
+        super().__init__("app", [], deployment, addresses=addresses)
         self._script = list(readings)
 
     async def _of_each(self, reading: Any) -> list[Any]:
@@ -68,3 +70,17 @@ def test_a_frontend_that_does_not_answer_at_the_end_is_lost(deployment, first, l
     readings = Scripted(first, last, deployment=deployment)
     asyncio.run(readings.measure())
     assert readings.lost == lost
+
+
+def test_a_frontend_of_2017_that_is_gone_at_the_end_is_lost():
+    """It has no counters, but a port."""
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{port.getsockname()[1]}"
+        gone = Scripted([None], [None], addresses=[address])
+        asyncio.run(gone.measure())
+        assert gone.lost == f"the frontend was gone at the end: {address}: Connection refused"
+        port.listen()
+        there = Scripted([None], [None], addresses=[address])
+        asyncio.run(there.measure())
+        assert there.lost is None

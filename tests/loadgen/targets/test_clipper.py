@@ -137,7 +137,7 @@ def test_a_port_at_which_nothing_listens_is_refused_at_once(name, run_loop):
         closed.bind(("127.0.0.1", 0))
         ports = dict.fromkeys(("request", "response"), silent.bind_to_random_port("tcp://127.0.0.1"))
         ports[name] = closed.getsockname()[1]
-        refused = rf"^tcp://127.0.0.1:{ports[name]}: cannot be connected to: Connection refused; .* the port {name}$"
+        refused = rf"^tcp://127.0.0.1:{ports[name]}: cannot be reached: Connection refused; .* the port {name}$"
         with pytest.raises(UnreachableError, match=refused):
             run_loop(opened(*(f"tcp://127.0.0.1:{port}" for port in ports.values())))
 
@@ -397,6 +397,10 @@ def test_a_client_goes_on_with_a_frontend_that_was_restarted():
                     async with asyncio.timeout(10):
                         while target._requests[1] == client_id:
                             await drained_once(target, ids)
+                    (note,) = target.delivery.notes
+                    assert note.startswith(f"the connection to tcp://127.0.0.1:{first.ports.response} broke: ")
+                else:
+                    assert len(target.delivery.notes) == 1
         finally:
             await target.close()
         return found[0], found[1]
