@@ -66,7 +66,7 @@ def _reading(file: Path, read: Callable[[], T]) -> T:
     except MemoryError:
         raise ConfigError(f"{file}: does not fit in memory, or is damaged") from None
     except Exception:  # a damaged file raises whatever its bytes lead to, such as TokenError
-        raise ConfigError(f"{file}: holds no arrays, or is damaged") from None
+        raise ConfigError(f"{file}: holds no arrays, or is damaged; save it again with NumPy") from None
 
 
 def _names(file: Path) -> list[str]:

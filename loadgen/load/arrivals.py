@@ -419,7 +419,8 @@ def _trace(details: str, time_scale: float) -> Trace:
     times_s = _read_times(path, time_scale)
     spread_s = (float(times_s[-1]) - float(times_s[0])) * time_scale
     if not spread_s > 0:
-        raise ConfigError(f"{path}: names {len(times_s)} times that do not differ; write two that do")
+        named = f"{len(times_s):,} times that do not differ" if len(times_s) > 1 else "one time only"
+        raise ConfigError(f"{path}: names {named}; write two that differ")
     if spread_s > MAX_TRACE_S:
         problem = f"{path}: lasts {number(spread_s, 3)} s, more than a year"
         raise ConfigError(f"{problem}; write its times in seconds, or shorten it with {{Trace.time_scale}}")

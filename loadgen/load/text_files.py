@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from frontend_launch.quantities import plural
 from loadgen import files
 from loadgen.errors import ConfigError
 
@@ -117,7 +118,7 @@ def _csv_rows(file: Path) -> Iterator[Entry]:
     names = _heading(rows[0][1], f"{file}, line {rows[0][0]}")
     for number, row in rows:
         if len(row) != len(rows[0][1]):
-            problem = f"{file}, line {number}: has {len(row)} fields, the first row {len(rows[0][1])}"
+            problem = f"{file}, line {number}: has {plural(len(row), 'field')}, the first row {len(rows[0][1])}"
             raise ConfigError(f"{problem}; quote texts that hold commas, and write decimals with a point")
         if any(map(_QUOTED_LATE.fullmatch, row)):
             raise ConfigError(f"{file}, line {number}: has a space before a quote; remove it, or write JSON Lines")

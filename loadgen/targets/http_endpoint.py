@@ -212,7 +212,7 @@ class EndpointInputs(InputSource):
         inputs = endpoint_items(self.request_options, shape, values=self.body.values)
         some = first = list(islice(inputs, rows))
         if not first:
-            raise FieldError("Inputs.path", self.request_options.input, "holds no input")
+            raise FieldError("Inputs.path", self.request_options.input, "holds no input", "save one at least")
         while some:
             yield [*some, *islice(cycle(first), rows - len(some))]
             some = list(islice(inputs, rows))

@@ -162,7 +162,7 @@ class FileContents(Contents):
             inputs.append(parts)
         count = len(inputs)
         if not count:
-            raise FieldError("Inputs.path", self.path, "holds no input")
+            raise FieldError("Inputs.path", self.path, "holds no input", "save one at least")
         enough_of(self.most, count, self.path)
         rows = self.tensors[0].shape[0] if self.batched else 1
         for first in range(0, count, rows):

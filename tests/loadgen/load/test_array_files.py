@@ -89,7 +89,7 @@ def test_damaged_files(tmp_path, content, suffix):
     """In whichever way, in one line with the file."""
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=rf"a.{suffix}: holds no arrays, or is damaged$"):
+    with pytest.raises(ConfigError, match=rf"a.{suffix}: holds no arrays, or is damaged; save it again with NumPy$"):
         read_array(path, array_names(path)[0])
 
 

@@ -112,6 +112,7 @@ NO_LIST = r"x.json: holds no list of inputs; write \[input, …\], as pandas doe
         ("x.csv", "1,5;2\n", "x.csv, line 1: has semicolons"),
         ("x.csv", "a\tb\n1\t2\n", "x.csv, line 1: has semicolons or tabs"),
         ("x.csv", "a,b\n0,5,1,5\n", "x.csv, line 2: has 4 fields, the first row 2; .*write decimals with a point"),
+        ("x.csv", "a,b\n1\n", "x.csv, line 2: has 1 field, the first row 2; "),
         ("x.csv", "prompt\nHello, you\n", "x.csv, line 2: has 2 fields, the first row 1; quote texts that hold commas"),
         ("x.csv", 'a, t\n1, "x"\n', "x.csv, line 2: has a space before a quote; remove it"),
         ("x.csv", "0,1\n3,4\n", "x.csv, line 1: may be a heading or numbers; name the columns"),

@@ -183,7 +183,7 @@ def test_the_shape_is_that_of_an_input(tmp_path):
         ("x.txt", b"one\ncaf\xe9\n", "x.txt, line 2: not UTF-8, which JSON wants; save it as UTF-8"),
         ("x.json", b'["caf\xe9"]', "x.json: cannot be read: line 1 is not UTF-8"),
         ("x.jsonl", b"[1e999]", "inputs from .*x.jsonl: JSON has no number so large"),
-        ("x.json", b"[]", "x.json: holds no input"),
+        ("x.json", b"[]", "x.json: holds no input; save one at least"),
         ("x.md", b"one", "x.md: neither a directory nor a file that ends in"),
     ],
 )
