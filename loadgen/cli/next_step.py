@@ -24,7 +24,8 @@ def next_step(results: Results, program: str) -> str | None:
     """
     throughput = results.summary.throughput_rps
     deployed = any(row.role.startswith("replica") for row in results.placement)
-    if "saturate" not in results.command[:2] or not deployed or results.error is not None or not throughput:
+    believed = results.error is None and results.invalid is None
+    if "saturate" not in results.command[:2] or not deployed or not believed or not throughput:
         return None
     words = results.command[results.command.index("saturate") + 1 :]
     rate = Decimal(f"{SHARE * throughput:.2g}")

@@ -269,7 +269,8 @@ def _outside(evidence: Evidence) -> Check:
     worst = max(roles, key=lambda role: role.disturbed_share)
     share = worst.disturbed_share
     if share < NOTED_SHARE:
-        return Check("outside load", f"none above {NOTED_SHARE:.0%}", limit, "passed")
+        measured = f"no role kept from its cores {NOTED_SHARE:.0%} of the time"
+        return Check("outside load", measured, limit, "passed")
     measured = f"{_outside_text(worst)} kept {worst.role} waiting {share:.0%} of the time"
     remedy = f"end what else runs on {_cores(worst)}, or place {worst.role} elsewhere"
     if _measures_external(evidence):

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sample_results import INVALID
 
 from loadgen.cli import measuring
 from loadgen.cli.next_step import next_step
@@ -45,11 +46,12 @@ def test_the_rate_has_two_digits():
 
 
 def test_what_suggests_nothing():
-    """An open loop, a server that runs already, a run that failed or measured nothing."""
+    """An open loop, a server that runs already, a run that failed, is invalid or measured nothing."""
     assert after("rate", "--rate", "5") is None
     assert after("saturate", placement=[]) is None
     assert after("saturate", error="the server was lost") is None
     assert after("saturate", throughput_rps=None) is None
+    assert after("saturate", certificate=[INVALID]) is None
 
 
 @pytest.mark.parametrize(
