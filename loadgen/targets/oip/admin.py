@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,8 +34,12 @@ from loadgen.targets.port_probe import explained
 TIMEOUT_S = 10.0
 """Timeout of one answer."""
 
+_NO_ANSWER = f"no answer within {TIMEOUT_S:.0f} s; is a server running there?"
+
 _SERVICE = "/inference.GRPCInferenceService/"
-_LIBRARY_WORDS = "Failed to connect to remote host: "
+_LIBRARY_WORDS = re.compile(
+    r"failed to connect to all addresses; last error: \w+: \S+: (?:Failed to connect to remote host: )?"
+)
 """What gRPC says before the reason."""
 
 
@@ -225,7 +230,7 @@ class _HttpAdmin(OipAdmin):
                 content = await response.read()
                 status, location = response.status, response.headers.get("location")
         except TimeoutError:
-            raise UnreachableError(f"no answer within {TIMEOUT_S:.0f} s; is a server running there?") from None
+            raise UnreachableError(_NO_ANSWER) from None
         except self._errors as error:
             raise unreachable("", _reason(error), getattr(error, "os_error", None) or error) from None
         if 300 <= status < 400 and location is not None:
@@ -307,7 +312,7 @@ class _GrpcAdmin(OipAdmin):
                     getattr(self._pb, f"{method}Request")(**fields), metadata=self._metadata, timeout=TIMEOUT_S
                 )
         except TimeoutError:
-            raise UnreachableError(f"no answer within {TIMEOUT_S:.0f} s; is a server running there?") from None
+            raise UnreachableError(_NO_ANSWER) from None
         except self._grpc.aio.AioRpcError as error:
             raise self._refusal(method, error) from None
         document: Mapping[str, Any] = MessageToDict(
@@ -318,7 +323,9 @@ class _GrpcAdmin(OipAdmin):
     def _refusal(self, method: str, error: Any) -> TargetError:
         code, details = error.code(), " ".join((error.details() or "").split())[:300]
         if code is self._grpc.StatusCode.UNAVAILABLE:
-            return unreachable("", details.rpartition(_LIBRARY_WORDS)[2], details)
+            return unreachable("", _LIBRARY_WORDS.sub("", details), details)
+        if code is self._grpc.StatusCode.DEADLINE_EXCEEDED:
+            return UnreachableError(_NO_ANSWER)
         if code is self._grpc.StatusCode.UNIMPLEMENTED:
             return NotOfferedError(f"{method} is not offered: {details}")
         codes = self._grpc.StatusCode

@@ -1,13 +1,14 @@
 """What a server says of itself, over gRPC."""
 
 import asyncio
+import socket
 
 import grpc
 import grpc.aio
 import pytest
 
 from loadgen.cli.console import worded
-from loadgen.errors import ConfigError, MisfitError, TargetError
+from loadgen.errors import ConfigError, MisfitError, TargetError, UnreachableError
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.oip import inference_pb2 as pb
@@ -20,10 +21,12 @@ METADATA.outputs.add(name="OUT", datatype="FP32", shape=[-1, 2])
 
 
 async def described(inputs=(), **answers):
-    """Ask a server that answers these methods, and no others."""
+    """Ask a server that answers these methods, with a status or a message, and no others."""
 
     def handler(answer):
-        async def behave(_request, _context):
+        async def behave(_request, context):
+            if isinstance(answer, grpc.StatusCode):
+                await context.abort(answer)
             return answer
 
         return grpc.unary_unary_rpc_method_handler(
@@ -56,6 +59,24 @@ def test_a_server_without_the_model():
     """Is refused, by what it said."""
     with pytest.raises(TargetError, match="ModelMetadata"):
         asyncio.run(described(ServerMetadata=ABOUT["ServerMetadata"]))
+
+
+def test_a_server_that_takes_calls_and_answers_none():
+    """It has not answered, whatever gRPC calls that."""
+    with pytest.raises(UnreachableError, match=r"/m: no answer within 10 s; is a server running there\?$"):
+        asyncio.run(described(ServerMetadata=grpc.StatusCode.DEADLINE_EXCEEDED))
+
+
+def test_a_server_that_is_down_over_grpc():
+    """In words of a reader, not in those of the library."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"oip+grpc://127.0.0.1:{closed.getsockname()[1]}/m"
+        with pytest.raises(UnreachableError) as down:
+            asyncio.run(describe(parse_address(url), Access()))
+    assert str(down.value) == (
+        f"{url}: cannot be reached: Connection refused; start the server, or correct the address"
+    )
 
 
 async def described_over_http(answer, path="m"):
