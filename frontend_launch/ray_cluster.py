@@ -80,6 +80,9 @@ T = TypeVar("T")
 _head: Head
 """Of the cluster that this process is connected to."""
 
+_watching: asyncio.Task[None] | None = None
+"""Asks it; None where no context is connected."""
+
 _NO_MODULE = "ModuleNotFoundError: "
 _NODE_LABEL = "ray.io/node-id"
 _NAMESPACE = "loadgen"
@@ -372,9 +375,10 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
     starts = where is None
     given = os.environ.get(ENVIRONMENT, "") if starts else ""
     where = where or cluster_address(cluster, os.environ.get(VARIABLE, ""))
-    if ray.is_initialized():
-        with _available(where):
-            yield
+    if ray.is_initialized():  # by a context around this one, or by the program that calls
+        async with contextlib.nullcontext() if _watching else _watched():
+            with _available(where):
+                yield
         return
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     # Standard output may be a document. What Ray says there of a lost worker comes as an error too.
@@ -400,19 +404,28 @@ async def connected(cluster: str, where: ClusterAddress | None = None) -> AsyncI
         if environment and isinstance(error, ValueError):
             raise RequestError(f"{ENVIRONMENT} {given}: {_reason(error)}; correct it") from None
         raise LaunchError(_refusal(where, _reason(error))) from None
-    global _head
-    _head = Head(ray.nodes)
-    watching = asyncio.create_task(_head.watch(), name="watching the head of the cluster")
     try:
-        with _available(where):
-            if starts and (
-                environment or ray.get_runtime_context().runtime_env
-            ):  # which a job of Ray has from the cluster
-                await gather_all(*(_prepared(node, given) for node in await nodes() if node.cpus))
-            yield
+        async with _watched():
+            with _available(where):
+                # A job of Ray has an environment from the cluster.
+                if starts and (environment or ray.get_runtime_context().runtime_env):
+                    await gather_all(*(_prepared(node, given) for node in await nodes() if node.cpus))
+                yield
     finally:
-        watching.cancel()
         await to_completion(session.end(_head))
+
+
+@contextlib.asynccontextmanager
+async def _watched() -> AsyncIterator[None]:
+    """Ask the head of the cluster all the time, while the context lasts."""
+    global _head, _watching
+    _head = Head(ray.nodes)
+    _watching = asyncio.create_task(_head.watch(), name="watching the head of the cluster")
+    try:
+        yield
+    finally:
+        _watching.cancel()
+        _watching = None
 
 
 @contextlib.contextmanager

@@ -110,6 +110,25 @@ def test_a_connection_that_breaks_on_a_node_is_not_that_to_the_head(monkeypatch,
     asyncio.run(scenario())
 
 
+def test_a_connection_of_the_program_that_calls_is_used_and_stays(monkeypatch, nodes):
+    """In Python, as of a job that uses Ray itself; each call watches the head anew."""
+    import ray  # behind an extra
+
+    from frontend_launch import ray_cluster
+
+    async def scenario():
+        async with ray_cluster.connected("ray"), ray_cluster.connected("ray"):
+            return len(await ray_cluster.nodes()), ray_cluster.head_lost()
+
+    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+    ray.init(log_to_driver=False)
+    try:
+        assert [asyncio.run(scenario()) for _ in range(2)] == [(3, False)] * 2
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
+
+
 STAYS = """
 import sys, ray
 
