@@ -5,7 +5,7 @@ frontends are compared with one, all may use all cores. Interleaved rounds; medi
 frontends' CPU time per request is from their own counters.
 
     .venv/bin/python benchmarks/chain_vs_c.py [--sizes 8 8192 1072812] [--windows 1000] [--replicas 1] [--clients 1]
-        [--frontends 1]
+        [--frontends 1] [--credentials]
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Point:
     replicas: int
     clients: int
     frontends: int
+    credentials: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +65,20 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, nargs="+", default=[1])
     parser.add_argument("--clients", type=int, nargs="+", default=[1], help="processes that share the window")
     parser.add_argument("--frontends", type=int, nargs="+", default=[1])
+    parser.add_argument("--credentials", action="store_true", help="without and with")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5, help="of each measured part")
     parser.add_argument("--json", type=Path, help="keep all measurements here")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     points = [
-        Point(size, window, replicas, clients, frontends)
+        Point(size, window, replicas, clients, frontends, credentials)
         for size in arguments.sizes
         for window in arguments.windows
         for replicas in arguments.replicas
         for clients in arguments.clients
         for frontends in arguments.frontends
+        for credentials in ((False, True) if arguments.credentials else (False,))
     ]
     measured: dict[Point, list[Figures]] = {point: [] for point in points}
     cores = tuple(sorted(os.sched_getaffinity(0)))
@@ -115,6 +118,7 @@ def chain(
                 frontends=point.frontends,
                 allow_overlap=True,
                 input_shape=SHAPES[point.size],
+                local_token=point.credentials,
                 ports=Ports(0, 0, 0, 0, 0),
             ),
             Saturate(seconds, max_in_flight=window, warmup_s=0.5),
@@ -141,13 +145,14 @@ async def _run(config: ExperimentConfig) -> Results:
 def report(measured: dict[Point, list[Figures]]) -> None:
     """Medians, and the spread of the shares."""
     print(
-        "  bytes  window  replicas  clients  frontends  requests/s  share of C (least ... most)"
+        "  bytes  window  replicas  clients  frontends  credentials  requests/s  share of C (least ... most)"
         "  target  client us  frontend us  limit"
     )
     for point, runs in measured.items():
         shares = [figures.share for figures in runs]
         print(
             f"{point.size:7}  {point.window:6}  {point.replicas:8}  {point.clients:7}  {point.frontends:9}"
+            f"  {'yes' if point.credentials else 'no':>11}"
             f"  {statistics.median(figures.rps for figures in runs):10,.0f}"
             f"  {statistics.median(shares):10.3f} ({min(shares):.3f} ... {max(shares):.3f})"
             f"  {TARGETS[point.size]:6}"
