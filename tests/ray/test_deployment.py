@@ -6,7 +6,6 @@ Without the extras these are skipped: make install EXTRAS=ray,oip. Cluster and r
 import os
 import re
 import signal
-import socket
 
 import pytest
 from ray_runs import Runs, gone
@@ -63,9 +62,7 @@ def test_a_dry_run_names_the_nodes(nodes, runs):
     """And starts nothing on them."""
     run = runs.ran("saturate", "--replicas", "3", "--workers", "ray", "--clients", "4", "--dry-run")
     assert run.returncode == 0, run.stderr
-    assert re.search(
-        r"^clients     2 on vm.*, 1 on .*, 1 on ", run.stdout.replace(socket.gethostname(), "vm"), re.MULTILINE
-    )
+    assert re.search(r"^clients     2 on .*, 1 on .*, 1 on ", run.stdout, re.MULTILINE)
     assert "#2" in run.stdout
     assert "#3" in run.stdout
 
