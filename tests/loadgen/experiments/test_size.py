@@ -18,6 +18,7 @@ from loadgen.cli import exit_codes
 from loadgen.config import ExperimentConfig, OpenLoop, Output
 from loadgen.errors import ConfigError, Interrupted
 from loadgen.experiments import size as sizes
+from loadgen.experiments import sizing
 from loadgen.experiments.ledger import read_entries
 from loadgen.experiments.size import SizeConfig, Sized, find_size, prepare_size
 from loadgen.experiments.size_answer import Told
@@ -190,6 +191,7 @@ def test_each_run_has_its_own_rows(monkeypatch, tmp_path):
 
 def test_a_kept_run_is_told_with_its_own_length(monkeypatch, tmp_path):
     """It may have been made for another time; and what was not the client's fault then is not now."""
+    monkeypatch.setattr(sizing, "BACK_OFF_S", 0.0)
     machine = Machine(monkeypatch, certificate=[replace(INVALID, name="failed batches")])
     asked = config(tmp_path, 150.0, cpus_per_replica=(2,), replicas=(1,))
     first = found(asked)
