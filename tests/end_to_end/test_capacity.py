@@ -48,7 +48,8 @@ def test_a_hopeless_probe_is_cut_short(tmp_path):
 def test_ctrl_c_keeps_the_probes(tmp_path):
     """Those that were finished, and says what is known."""
     process = started(
-        noop(tmp_path, "capacity", "--slo", "p99<10s", "-d", "1s", "--start", "500"), "bracket: 500 requests/s"
+        noop(tmp_path, "capacity", *BRIEFLY, "--slo", "p99<10s", "-d", "1s", "--start", "500"),
+        "bracket: 500 requests/s",
     )
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=DEADLINE_S)

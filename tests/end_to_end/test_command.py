@@ -96,7 +96,7 @@ def test_a_do_nothing_model_is_not_the_limit(tmp_path):
 @pytest.mark.serial
 def test_the_hardware_is_watched_meanwhile(tmp_path):
     """Every process of the plan is in the results and in the summary, and so is the one that watches."""
-    run = ran(tmp_path, "--duration", "4")
+    run = ran(tmp_path, *program.BRIEFLY, "--duration", "3")
     assert run.returncode == 0, run.stderr
     document = json.loads(document_of(run.stdout).read_text())
     program.keeps_schema(document)

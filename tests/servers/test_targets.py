@@ -31,6 +31,13 @@ def other(tmp_path_factory):
         yield running
 
 
+@pytest.fixture(scope="module")
+def doubling(tmp_path_factory):
+    """KServe's own model server."""
+    with kserve(tmp_path_factory.mktemp("kserve")) as running:
+        yield running
+
+
 def results_of(done):
     assert done.returncode == 0, done.stdout + done.stderr
     path = Path(done.stdout.splitlines()[-1].removeprefix("Saved results to "))
@@ -164,13 +171,13 @@ def test_a_rate_is_offered_and_answered(server, tmp_path, protocol):
 @pytest.mark.serial
 def test_more_than_the_server_can_do(server, tmp_path):
     """Its count is of what it answered meanwhile, and is compared with that."""
-    words = target(tmp_path, "rate", url(server, "grpc", "slow"), "--rate", "400", "-d", "2s", "--warmup", "200ms")
+    words = target(tmp_path, "rate", url(server, "grpc", "slow"), "--rate", "400", *SHORT)
     done = ran(words)
     results = results_of(done)
-    assert results.summary.measured.completed == 800, "in the end all were answered"
+    assert results.summary.measured.completed == 400, "in the end all were answered"
     ((counted, seen),) = re.findall(r"server +(\d+) answered, 0 failed.*; the client saw (\d+)", done.stdout)
     assert abs(int(counted) - int(seen)) <= 24
-    assert int(counted) < 500
+    assert int(counted) < 250
 
 
 @pytest.mark.serial
@@ -199,7 +206,7 @@ def test_a_search_for_capacity(server, tmp_path, protocol):
 
     What a probe that was ended early has left in the server's queue is not in the way of the next one.
     """
-    load = ("--slo", "p95<250ms", "--probes", "2", "-d", "3s", "--start", "260")
+    load = (*BRIEFLY, "--slo", "p95<250ms", "--probes", "2", "-d", "3s", "--start", "260")
     done, where, document = searched(tmp_path, lambda at: target(at, "capacity", url(server, protocol, "slow"), *load))
     assert done.returncode == exit_codes.THRESHOLD, done.stdout + done.stderr
     probes = document["capacity"]["probes"]
@@ -222,22 +229,19 @@ def test_mlserver_answers(other, tmp_path, protocol, verb):
 
 
 @BOTH
-def test_kserve_answers(tmp_path, protocol):
-    """Its own model server; what it leaves null is nothing."""
-    with kserve(tmp_path) as running:
-        words = target(tmp_path, "saturate", url(running, protocol, "double"), "--requests", "50", "-b", "2")
-        results = results_of(ran([*words, "--connections", "2", "--max-in-flight", "4"]))
+def test_kserve_answers(doubling, tmp_path, protocol):
+    """What it leaves null is nothing."""
+    words = target(tmp_path, "saturate", url(doubling, protocol, "double"), "--requests", "50", "-b", "2")
+    results = results_of(ran([*words, "--connections", "2", "--max-in-flight", "4"]))
     assert results.summary.completed == 50
     assert results.model.framework.startswith("kserve")
 
 
-def test_kserve_behind_an_ingress(tmp_path):
+def test_kserve_behind_an_ingress(doubling, tmp_path):
     """Which knows the model by its host and a path, and asks for a token."""
     (tmp_path / "token").write_text("secret\n")
-    with (
-        kserve(tmp_path) as running,
-        ingress(running.http, "double.models.example.com", "secret", "/serving/team") as (address, passed),
-    ):
+    behind = ingress(doubling.http, "double.models.example.com", "secret", "/serving/team")
+    with behind as (address, passed):
         path = f"{address}/serving/team/v2/models/double"
         words = target(tmp_path, "saturate", f"oip+http://{path}", "--requests", "50")
         host = ("--header", "Host: double.models.example.com")
