@@ -49,6 +49,8 @@ DRAIN_S = 0.5
 LIMIT_S = 30.0
 """Timeout for all trials together, which usually take two seconds."""
 
+NO_ANSWER = "the null server answered nothing within a trial"
+
 MAX_OUTSTANDING = 20_000
 """Requests in flight at which a trial at a rate ends."""
 
@@ -378,8 +380,10 @@ def _trial(record: Record, cores: int, began: Use, ended: Use, beside: bool) -> 
     latency_ms = latencies_ms(record.latency)
     known = {name: value for name in PERCENTILES if (value := latency_ms[name]) is not None}
     bad = record.outcomes[Outcome.FAILED] + record.outcomes[Outcome.DEFAULTED]
-    if bad or not record.ended.as_asked or not record.measured_ns or not known:
+    if bad or not record.ended.as_asked:
         raise _NotMeasuredError(f"the null server's answers were not as they should be ({record.ended})")
+    if not record.measured_ns or not known:
+        raise _NotMeasuredError(NO_ANSWER)
     cpu_ns = sum(client.cpu_ns for client in record.clients)
     waited, others_busy = outside(began, ended, len(record.clients), cores, beside)
     return Trial(
