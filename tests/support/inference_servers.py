@@ -58,7 +58,8 @@ def _make(made: Path, pins: Path) -> None:
         building = Path(scratch) / "environment"
         _build(sys.executable, "-m", "venv", str(building))
         pip = (str(building / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
-        _build(*pip, "--no-deps", "--only-binary", ":all:", "--requirement", str(pins))
+        # Most of it is never imported; what is, Python compiles then.
+        _build(*pip, "--no-compile", "--no-deps", "--only-binary", ":all:", "--requirement", str(pins))
         if pins.stem == "triton":
             server = _triton_files(building)
             shutil.copy(_stub(server), server / "backends" / "python")
@@ -108,7 +109,6 @@ def _variables(venv: Path, **more: str) -> dict[str, str]:
     return kept | {
         "PATH": f"{venv / 'bin'}:{os.environ['PATH']}",
         "LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR"),
-        "PYTHONDONTWRITEBYTECODE": "1",
         **more,
     }
 
