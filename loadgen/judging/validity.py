@@ -136,7 +136,7 @@ def _workers(faults: Sequence[str]) -> Check:
     """Whether all workers on other machines began together, sent as they should, and lived to the end."""
     limit = f"all began within {LATE_START_MS:g} ms, sent on time, and lived to the end"
     measured = "; ".join(faults) or "no fault"
-    return _check("workers", measured, limit, bool(faults), "repair or leave out the node of the worker")
+    return _check("workers", measured, limit, bool(faults), "look at the node of the worker, or leave it out")
 
 
 def _client(evidence: Evidence) -> Check:

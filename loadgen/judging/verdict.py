@@ -260,9 +260,13 @@ def _client(evidence: Evidence) -> _Judgement:
 
 
 def _more_clients(evidence: Evidence) -> str:
-    if evidence.client_cpu_share < CLIENT_BUSY:
-        return f"its process used {evidence.client_cpu_share:.0%} of a core, so more processes would not help"
-    return f"try --clients {2 * evidence.clients}"
+    if evidence.client_cpu_share >= CLIENT_BUSY:
+        return f"try --clients {2 * evidence.clients}"
+    share = f"{evidence.client_cpu_share:.0%} of a core"
+    used = f"its process used {share}" if evidence.clients == 1 else f"each of its processes used at most {share}"
+    if evidence.workers is not None:
+        return f"{used}; whether other programs had the cores of their nodes is not seen"
+    return f"{used}, so more processes would not help"
 
 
 def _busiest(evidence: Evidence, parts: tuple[str, ...]) -> RoleUse | None:

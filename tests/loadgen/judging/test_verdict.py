@@ -221,6 +221,26 @@ def test_the_text_has_the_figures():
     assert "the cores of frontends were used up (frontends 55%, client 40%)" in text
 
 
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "its process used 10% of a core, so more processes would not help"),
+        ({"clients": 3}, "each of its processes used at most 10% of a core, so more processes would not help"),
+        (
+            {"clients": 3, "workers": []},
+            "each of its processes used at most 10% of a core; "
+            "whether other programs had the cores of their nodes is not seen",
+        ),
+        ({"clients": 3, "workers": [], "client_cpu_share": 0.9}, "try --clients 6"),
+    ],
+    ids=["one", "several", "on nodes", "busy"],
+)
+def test_the_text_says_what_more_clients_would_do(changes, text):
+    """Of nodes it is not known whether their cores were free."""
+    found = judged(replace(UNSEEN, in_flight_mean=300.0, **changes)).text
+    assert found == f"undecided: the client kept 300 of {UNSEEN.window:,} requests in flight; {text}"
+
+
 def test_the_text_says_how_many_replicas_worked():
     """Where not all did: of one that was set aside no time counts, so the others are found to be the limit."""
     uses = [ReplicaUse(f"m:1:{number}", True, 130) for number in range(3)]
