@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from loadgen.constraints import Count
-from loadgen.load.summary import LatenciesMs
+from loadgen.load.summary import LatenciesMs, is_few
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,15 @@ class WorkerUse:
     clock_error_ms: float
     start_late_ms: float | None = None
     faults: list[str] = field(default_factory=list)
+
+    def percentile_ms(self, percentile: float) -> float | None:
+        """A percentile of its latencies; None where it has too few requests for it, see `is_few`.
+
+        Args:
+            percentile: 0 to 100.
+        """
+        few = is_few(percentile, self.completed + self.lost)
+        return None if few else self.latency_ms.get(f"p{percentile:g}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -271,7 +271,7 @@ def _workers(used: WorkersUse) -> dict[str, Any]:
             {
                 **{name: getattr(row, name) for name in ("name", "node", "address", "clients", "sent", "completed")},
                 "throughput": _digits(row.throughput_rps),
-                **{name: None if ms is None else _digits(ms) for name, ms in row.latency_ms.items()},
+                **{f"p{each}": None if (ms := row.percentile_ms(each)) is None else _digits(ms) for each in (50, 99)},
                 "cpu": _digits(row.cpu_share),
                 "lateMs": None if row.start_late_ms is None else _digits(row.start_late_ms),
                 "clockErrorMs": _digits(row.clock_error_ms),

@@ -298,17 +298,28 @@ def test_what_a_steady_time_does_not_limit_is_said_where_it_is_shown():
 
 
 def test_workers_have_a_row_each():
-    """With the start skew and its error; cores of other machines are not among the watched ones."""
+    """With the start skew and its error; a percentile of too few requests is not known."""
     row = WorkerUse(
-        "worker-0", "a", "10.0.0.1", ["client-0", "client-2"], 1234, 1000, 0, 99.5, {"p50": 1.0}, 0.5, 7, 0.25
+        "worker-0",
+        "a",
+        "10.0.0.1",
+        ["client-0", "client-2"],
+        1234,
+        1000,
+        0,
+        99.5,
+        {"p50": 1.0, "p99": 9.0},
+        0.5,
+        7,
+        0.25,
     )
-    other = replace(row, name="worker-1", node="b", clients=["client-1"], start_late_ms=3.0)
+    other = replace(row, name="worker-1", node="b", clients=["client-1"], start_late_ms=3.0, completed=400)
     text = results_text(replace(RESULTS, workers=WorkersUse("ray", 3.0, 0.5, [replace(row, start_late_ms=0.0), other])))
     (place,) = [number for number, line in enumerate(text.splitlines()) if line.startswith("workers")]
     assert text.splitlines()[place : place + 4] == [
         "workers     2 on ray, start skew 3 ms (± 0.5 ms)",
         "  worker    node          clients  sent   requests/s  p50 ms  p99 ms  CPU  late ms  clock ± ms",
-        "  worker-0  a (10.0.0.1)  2        1,234  99.5        1       -       50%  0        0.25",
+        "  worker-0  a (10.0.0.1)  2        1,234  99.5        1       9       50%  0        0.25",
         "  worker-1  b (10.0.0.1)  1        1,234  99.5        1       -       50%  3        0.25",
     ]
     text = results_text(replace(RESULTS, workers=WorkersUse("ray", None, None, [row])))
