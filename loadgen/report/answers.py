@@ -28,9 +28,9 @@ _MODEL_FLAGS = ("-m", "--model", "--model_name")
 _TARGET_FLAGS = (
     *("--target", "--body", "--answer", "--method", "--content-type", "--form", "--parameter", "--unix-socket"),
     *("--token-file", "--tls-ca", "--tls-cert", "--tls-key", "--tls-server-name", "--metrics-url"),
-    *("--input", "--input-shape", "--input-type", "--input-range", "--batch-size", "-b"),
+    *("--input", "--input-shape", "--input-type", "--input-range", "--batch-size", "-b", "--clients", "--workers"),
 )
-"""Options that define what a server is asked."""
+"""Options that define what a server is asked, and by whom."""
 
 
 @dataclass(frozen=True, slots=True)

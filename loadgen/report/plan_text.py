@@ -68,6 +68,8 @@ def setup_text(plan: Plan, load: str, until: str) -> str:
     notes = "".join(f"\n{note}" for note in plan.notes)
     if config.client.processes > 1:
         load += f", from {config.client.processes} client processes"
+    if config.client.workers is not None:
+        load += f" on {config.client.workers}"
     match config.serve:
         case External(target):
             what = f"{target.address.text} ({plan.model.framework})"

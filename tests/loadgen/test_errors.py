@@ -31,7 +31,7 @@ REPEATED = {
     *("--answer", "--batch-size", "--body", "--confirm-for", "--content-type", "--form", "--input", "--input-range"),
     *("--input-shape", "--input-type", "--method", "--metrics-url", "--model", "--parameter", "--rate", "--resume"),
     *("--slo", "--target", "--tls-ca", "--tls-cert", "--tls-key", "--tls-server-name", "--token-file"),
-    *("--unix-socket", "--within"),
+    *("--clients", "--unix-socket", "--within", "--workers"),
 }
 """What a command that a report suggests takes over from the one that made its results, or adds."""
 

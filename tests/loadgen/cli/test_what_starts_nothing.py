@@ -329,6 +329,7 @@ def test_nodes_in_words_have_clients_too():
     """Which need no cluster for a plan either: the first node is then the coordinator's."""
     done = asked([LOADGEN, "saturate", "-m", "noop", "--replicas", "2", "--workers", "ray", "--clients", "2", *NODES])
     assert done.returncode == 0, done.stderr
+    assert ", from 2 client processes on ray\n" in done.stdout
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith("node-")]
     assert [(row[0], row[1]) for row in rows] == [
         ("node-0", "coordinator"),

@@ -248,7 +248,8 @@ def test_a_question_that_the_runs_do_not_answer():
 
 def test_runs_alone_do_not_say_what_to_deploy():
     """Each model has its command: a deployment is searched, an external server probed as it was measured."""
-    words = ["loadgen", "saturate", "--target", "http://h/x", "--body={}", "--max-in-flight", "3"]
+    words = ["loadgen", "saturate", "--target", "http://h/x", "--body={}", "--max-in-flight", "3", "--clients", "2"]
+    words += ["--workers", "ray"]
     external = replace(results(seconds=3, model="other"), node_configs=[], command=words)
     what = collection([at_a_rate(50.0), external])
     assert lines(what) == [
@@ -258,7 +259,7 @@ def test_runs_alone_do_not_say_what_to_deploy():
         ],
         [
             "deploy      not known for other: runs at full speed have no latency at a rate",
-            "find out    loadgen capacity --target http://h/x --body '{}' --slo 'p99<250ms'",
+            "find out    loadgen capacity --target http://h/x --body '{}' --clients 2 --workers ray --slo 'p99<250ms'",
         ],
     ]
     assert lines(collection([])) == [["deploy      not known: nothing was measured"]]
