@@ -90,6 +90,7 @@ def ended_because(
         lost: how the server was lost; None if it was not.
         workers: the faults of workers on other machines; None without workers.
     """
+    kept = "what the clients measured is kept" if record.measured_ns else "nothing was measured"
     match ended:
         case (
             Ending.DURATION
@@ -111,13 +112,14 @@ def ended_because(
             most = f"{plan.window:,} requests are in flight, the most that --max-in-flight allows"
             return f"{most}: {_who_is_behind(record)}"
         case Ending.CLIENT_LOST if workers:
-            return f"{workers[0]}; what the clients measured is kept"
+            return f"{workers[0]}; {kept}"
         case Ending.CLIENT_LOST:
-            return "a client process ended early, was stopped or fell silent: what the clients measured is kept"
+            return f"a client process ended early, was stopped or fell silent: {kept}"
         case Ending.SERVER_LOST:
             return lost
         case Ending.INTERRUPTED | Ending.STOPPED:
-            return "interrupted; what was measured until then is kept"
+            until = "; what was measured until then is kept" if record.measured_ns else " before anything was measured"
+            return f"interrupted{until}"
         case _:
             assert_never(ended)
 

@@ -67,6 +67,22 @@ def test_a_client_that_is_behind_itself(unsent, cpu_share, says, timed_out):
 
 
 @pytest.mark.parametrize(
+    ("ended", "workers", "measured_ns", "says"),
+    [
+        (Ending.CLIENT_LOST, ["worker-1 on b: lost"], 9, "worker-1 on b: lost; what the clients measured is kept"),
+        (Ending.CLIENT_LOST, ["worker-1 on b: lost"], 0, "worker-1 on b: lost; nothing was measured"),
+        (Ending.CLIENT_LOST, None, 0, "a client process ended early, was stopped or fell silent: nothing was measured"),
+        (Ending.INTERRUPTED, None, 9, "interrupted; what was measured until then is kept"),
+        (Ending.INTERRUPTED, None, 0, "interrupted before anything was measured"),
+    ],
+)
+def test_what_is_kept_was_measured(ended, workers, measured_ns, says):
+    """A run that ends in its warm-up has nothing to keep."""
+    record = Record(measured_ns=measured_ns)
+    assert ended_because(ended, cast(Any, None), cast(Any, None), record, None, workers) == says
+
+
+@pytest.mark.parametrize(
     ("ended", "failure", "lost", "found"),
     [
         (Ending.DURATION, None, None, (Ending.DURATION, None)),
